@@ -1,0 +1,236 @@
+"""What one fine-tune is: a Recipe and its parts, frozen and self-checking.
+
+Everything that may change a result stands here and enters the fingerprint; where and how a trial runs is
+`vqlora.study.Runtime`. Standard library only, so a study expands without torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, ClassVar, get_args, get_type_hints
+
+ROLES = ("text", "vision", "cross_modal", "audio")
+SCHEMES = {"nf4": 4, "fp4": 4, "int8": 8}
+PRESETS = {
+    "all16": {"text": 16, "vision": 16},
+    "all8": {"text": 8, "vision": 8},
+    "all4": {"text": 4, "vision": 4},
+    "v8t4": {"text": 4, "vision": 8},
+    "v16t4": {"text": 4, "vision": 16},
+    "v4t8": {"text": 8, "vision": 4},
+}
+SAMPLERS = ("uniform",)
+TASKS = ("caption",)
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+def _check_roles(name: str, mapping: Mapping[str, Any]) -> None:
+    unknown = sorted(set(mapping) - set(ROLES))
+    _require(not unknown, f"{name} names the role {unknown[0]!r}; use one of {ROLES}" if unknown else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """How a base is adapted. Subclasses are the known methods; `kind` names them in records."""
+
+    kind: ClassVar[str] = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroShot(Method):
+    """The base as it is: nothing is trained."""
+
+    kind: ClassVar[str] = "zero_shot"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullFineTune(Method):
+    """All parameters of the named roles are trained; needs 16 bits there."""
+
+    kind: ClassVar[str] = "full"
+    roles: tuple[str, ...] = ("text", "cross_modal")
+
+    def __post_init__(self) -> None:
+        _require(bool(self.roles), "full fine-tuning of no role trains nothing; name one, or use ZeroShot")
+        _check_roles("FullFineTune.roles", dict.fromkeys(self.roles))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora(Method):
+    """Low-rank adapters, y = W x + s B A x (arXiv:2106.09685), rank per role.
+
+    rank: {role: rank}; 0 or absent means no adapter there.
+    alpha: the numerator of s; with `rslora` s = alpha / sqrt(rank) (arXiv:2312.03732), else alpha / rank.
+    """
+
+    kind: ClassVar[str] = "lora"
+    rank: Mapping[str, int]
+    alpha: float = 16.0
+    rslora: bool = True
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_roles("Lora.rank", self.rank)
+        for role, rank in self.rank.items():
+            _require(
+                isinstance(rank, int) and not isinstance(rank, bool) and rank >= 0,
+                f"rank {rank!r} for {role} is not a whole number >= 0; 0 leaves the role without adapters",
+            )
+        _require(any(self.rank.values()), f"rank is 0 in every role of {dict(self.rank)}; give one a rank, or use ZeroShot")
+        _require(self.alpha > 0, f"alpha {self.alpha} must be > 0")
+        _require(0 <= self.dropout < 1, f"dropout {self.dropout} must be in [0, 1)")
+
+
+METHODS: dict[str, type[Method]] = {method.kind: method for method in (ZeroShot, FullFineTune, Lora)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bits:
+    """Bits per weight of each role's linear layers; embeddings, norms and heads stay 16.
+
+    plan: {role: 4, 8 or 16}, absent = 16. scheme4: 'nf4' (arXiv:2305.14314) or 'fp4'; 8 bit is LLM.int8
+    (arXiv:2208.07339). 16 means bf16 on a GPU and fp32 on a CPU.
+    """
+
+    plan: Mapping[str, int]
+    scheme4: str = "nf4"
+    double_quant: bool = True
+
+    def __post_init__(self) -> None:
+        _check_roles("Bits.plan", self.plan)
+        for role, bits in self.plan.items():
+            _require(bits in (4, 8, 16), f"{bits!r} bits for {role} are not supported; use 4, 8 or 16")
+        _require(
+            SCHEMES.get(self.scheme4) == 4,
+            f"scheme {self.scheme4!r} is not 4-bit; use one of {tuple(k for k, v in SCHEMES.items() if v == 4)}",
+        )
+
+    @classmethod
+    def preset(cls, name: str) -> Bits:
+        """The named plan: all4 all8 all16 v8t4 v16t4 v4t8 (vX = vision bits, tY = text bits)."""
+        _require(name in PRESETS, f"bit plan {name!r} is unknown; use one of {tuple(PRESETS)}")
+        return cls(plan=PRESETS[name])
+
+    def of(self, role: str) -> int:
+        """Bits of a role's linear layers; 16 where the plan is silent."""
+        return self.plan.get(role, 16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frames:
+    """How many frames of a clip the model sees, which, and how large (pixels, square)."""
+
+    budget: int = 8
+    sampler: str = "uniform"
+    size: int = 112
+
+    def __post_init__(self) -> None:
+        _require(self.budget >= 1, f"frame budget {self.budget} must be >= 1")
+        _require(self.sampler in SAMPLERS, f"sampler {self.sampler!r} is unknown; use one of {SAMPLERS}")
+        _require(self.size >= 28, f"frame size {self.size} must be >= 28 pixels")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Optimisation: AdamW, linear warm-up, then cosine to zero. Clips seen = steps x batch_size."""
+
+    steps: int
+    batch_size: int = 8
+    learning_rate: float = 1e-3
+    warmup_share: float = 0.1
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    evaluations: int = 1  # validations during training, evenly spaced; the last one is after the last step
+
+    def __post_init__(self) -> None:
+        _require(self.steps >= 0, f"steps {self.steps} must be >= 0")
+        _require(self.batch_size >= 1, f"batch size {self.batch_size} must be >= 1")
+        _require(self.learning_rate > 0, f"learning rate {self.learning_rate} must be > 0")
+        _require(0 <= self.warmup_share <= 1, f"warm-up share {self.warmup_share} must be in [0, 1]")
+        _require(self.clip_norm > 0, f"clip norm {self.clip_norm} must be > 0")
+        _require(self.evaluations >= 1, f"evaluations {self.evaluations} must be >= 1")
+
+    @property
+    def clips_seen(self) -> int:
+        return self.steps * self.batch_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One fine-tune. Two recipes with one fingerprint are the same experiment.
+
+    base: 'embedded:videollama', 'embedded:flamingo', 'random:FAMILY-SIZE', a hub id or a path.
+    data: 'shapes:small', 'msrvtt:PATH', ...; several with weights as 'a:P=0.7,b:P=0.3'.
+    max_skipped_share: clips that fail to decode are skipped and counted; past this share the trial fails.
+    """
+
+    base: str
+    data: str
+    method: Method
+    bits: Bits
+    schedule: Schedule
+    frames: Frames = field(default_factory=Frames)
+    task: str = "caption"
+    language: str = "en"
+    max_new_tokens: int = 64
+    max_skipped_share: float = 0.05
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(bool(self.base), "base is empty; name an embedded base, a hub id or a path")
+        _require(bool(self.data), "data is empty; name a set such as 'shapes:small' or 'msrvtt:PATH'")
+        _require(self.task in TASKS, f"task {self.task!r} is unknown; use one of {TASKS}")
+        _require(self.max_new_tokens >= 1, f"max_new_tokens {self.max_new_tokens} must be >= 1")
+        _require(0 <= self.max_skipped_share <= 1, f"max_skipped_share {self.max_skipped_share} must be in [0, 1]")
+        _require(self.seed >= 0, f"seed {self.seed} must be >= 0")
+        if isinstance(self.method, FullFineTune):
+            low = [role for role in self.method.roles if self.bits.of(role) != 16]
+            _require(not low, f"full fine-tuning of {low} needs 16 bits there; quantised weights have no gradient")
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the canonical JSON, first 16 hex digits."""
+        canonical = json.dumps(to_json(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def to_json(value: Any) -> Any:
+    """Dataclasses, mappings and tuples as plain JSON values; a method carries its `kind`."""
+    if is_dataclass(value) and not isinstance(value, type):
+        plain = {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
+        return {"kind": value.kind, **plain} if isinstance(value, Method) else plain
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item) for key, item in sorted(value.items())}
+    if isinstance(value, (list, tuple)):
+        return [to_json(item) for item in value]
+    return value
+
+
+def recipe_from_json(plain: Mapping[str, Any]) -> Recipe:
+    """The inverse of `to_json` for a Recipe; unknown fields and methods are refused by name."""
+    return _build(Recipe, plain)
+
+
+def _build(kind: type, plain: Mapping[str, Any]) -> Any:
+    values = dict(plain)
+    if kind is Method:
+        name = values.pop("kind", None)
+        _require(name in METHODS, f"method {name!r} is unknown; use one of {tuple(METHODS)}")
+        kind = METHODS[str(name)]
+    hints = get_type_hints(kind)
+    names = {f.name for f in fields(kind)}
+    unknown = sorted(set(values) - names)
+    _require(not unknown, f"{kind.__name__} has no field {unknown[0]!r}; known: {sorted(names)}" if unknown else "")
+    for name, value in values.items():
+        hint = hints[name]
+        if isinstance(hint, type) and is_dataclass(hint):
+            values[name] = _build(hint, value)
+        elif isinstance(value, list) and (hint is tuple or tuple in (getattr(hint, "__origin__", None), *get_args(hint))):
+            values[name] = tuple(value)
+    return kind(**values)
