@@ -1,0 +1,305 @@
+"""What differs between families of video-language models: how a clip and a conversation become model inputs.
+
+One class per family, one row in FAMILIES. Roles come from `vqlora.models.roles`, weights from `vqlora.models.load`.
+Everything works on the plain transformers model; adapters injected by PEFT are seen because they sit inside it.
+Shapes: B conversations, T tokens, D width of the language model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from vqlora.data.example import Message
+    from vqlora.video.frames import ClipFrames
+
+CLIP = "<<clip>>"  # stands for the frames while the chat template is rendered; never reaches a tokenizer
+IGNORED = -100
+
+
+class Family:
+    """One family. A subclass says how frames are written into the text and how vision states enter the model."""
+
+    name: ClassVar[str]
+    model_type: ClassVar[str]
+    model_class: ClassVar[str]
+
+    # ---- text -------------------------------------------------------------------------------------------------
+
+    def frame_text(self, tokenizer: Any, model_config: Any, time_seconds: float, last: bool) -> str:
+        """The text that holds one frame's place, with its timestamp."""
+        raise NotImplementedError
+
+    def batch(
+        self,
+        processor: Any,
+        model_config: Any,
+        times_seconds: Sequence[Sequence[float]],
+        conversations: Sequence[Sequence[Message]],
+        *,
+        generate: bool = False,
+    ) -> dict[str, Tensor]:
+        """input_ids, attention_mask, frame_of_token [B, T] and, for training, labels [B, T].
+
+        Labels are -100 outside the assistant's turns. With `generate` the last assistant turn is left out and rows
+        are padded on the left. frame_of_token: 1 + frame a token belongs to, 0 before the frames, -1 after them.
+        """
+        tokenizer = processor.tokenizer
+        rows = [
+            self._row(tokenizer, model_config, times, conversation, generate)
+            for times, conversation in zip(times_seconds, conversations, strict=True)
+        ]
+        length = max(len(ids) for ids, _, _ in rows)
+        fields = {"input_ids": tokenizer.pad_token_id, "labels": IGNORED, "frame_of_token": 0, "attention_mask": 0}
+        out = {name: torch.full((len(rows), length), fill) for name, fill in fields.items()}
+        for index, (ids, labels, frames) in enumerate(rows):
+            place = slice(length - len(ids), length) if generate else slice(0, len(ids))
+            out["input_ids"][index, place] = torch.tensor(ids)
+            out["labels"][index, place] = torch.tensor(labels)
+            out["frame_of_token"][index, place] = torch.tensor(frames)
+            out["attention_mask"][index, place] = 1
+        if generate:
+            del out["labels"]
+        return out
+
+    def _row(
+        self, tokenizer: Any, model_config: Any, times: Sequence[float], conversation: Sequence[Message], generate: bool
+    ) -> tuple[list[int], list[int], list[int]]:
+        ids: list[int] = []
+        labels: list[int] = []
+        frames: list[int] = []
+
+        def add(text: str, *, learn: bool, frame: int) -> None:
+            tokens = tokenizer(text, add_special_tokens=False).input_ids
+            ids.extend(tokens)
+            labels.extend(tokens if learn else [IGNORED] * len(tokens))
+            frames.extend([frame] * len(tokens))
+
+        place = 0
+        for text, learn in _render(tokenizer, conversation, generate):
+            before, mark, after = text.partition(CLIP)
+            add(before, learn=learn, frame=place)
+            if mark:
+                for number, time in enumerate(times):
+                    add(
+                        self.frame_text(tokenizer, model_config, time, number + 1 == len(times)),
+                        learn=False,
+                        frame=number + 1,
+                    )
+                place = -1
+                add(after, learn=learn, frame=place)
+        return ids, labels, frames
+
+    # ---- vision and language ----------------------------------------------------------------------------------
+
+    def vision_states(self, model: Any, processor: Any, clips: Sequence[ClipFrames]) -> list[Tensor]:
+        """Output of the vision tower before projector or resampler, per clip [frames, tokens, width]."""
+        raise NotImplementedError
+
+    def hidden(self, model: Any, batch: dict[str, Tensor], states: Sequence[Tensor]) -> Tensor:
+        """Last hidden states of the language model, [B, T, D]."""
+        raise NotImplementedError
+
+    def loss(self, model: Any, batch: dict[str, Tensor], states: Sequence[Tensor]) -> Tensor:
+        """Mean cross-entropy over label tokens (nats); the head runs on label positions only."""
+        hidden = self.hidden(model, batch, states)
+        labels = batch["labels"][:, 1:]
+        wanted = labels != IGNORED
+        logits = model.lm_head(hidden[:, :-1][wanted])
+        return F.cross_entropy(logits.float(), labels[wanted])
+
+    def generate(
+        self, model: Any, processor: Any, batch: dict[str, Tensor], states: Sequence[Tensor], *, max_new_tokens: int
+    ) -> list[str]:
+        """Greedy continuation of each row, without special tokens."""
+        tokens = model.generate(
+            **self._generation_inputs(model, batch, states),
+            attention_mask=batch["attention_mask"],
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            pad_token_id=processor.tokenizer.pad_token_id,
+            eos_token_id=processor.tokenizer.eos_token_id,
+        )
+        return [text.strip() for text in processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+
+    def _generation_inputs(self, model: Any, batch: dict[str, Tensor], states: Sequence[Tensor]) -> dict[str, Any]:
+        raise NotImplementedError
+
+
+class VideoLlama3(Family):
+    """Video-LLaMA (arXiv:2501.13106): projected frame tokens stand in the text after 'Time 1.0s:'.
+
+    Tokens per frame are fixed: no token compression and one size per frame, else the number of frames would change
+    the resolution and the tokens of a frame.
+    """
+
+    name = "videollama3"
+    model_type = "video_llama_3"
+    model_class = "VideoLlama3ForConditionalGeneration"
+    merge_size = 2
+
+    def frame_text(self, tokenizer: Any, model_config: Any, time_seconds: float, last: bool) -> str:
+        pads = tokenizer.convert_ids_to_tokens(model_config.video_token_id) * self.tokens_per_frame(model_config)
+        return f"Time {time_seconds:.1f}s:{pads}" + ("" if last else ",")
+
+    def tokens_per_frame(self, model_config: Any) -> int:
+        return (model_config.frame_size // model_config.vision_config.patch_size // self.merge_size) ** 2
+
+    def vision_states(self, model: Any, processor: Any, clips: Sequence[ClipFrames]) -> list[Tensor]:
+        tower = model.model.vision_model
+        videos = [torch.from_numpy(clip.frames).permute(0, 3, 1, 2) for clip in clips]
+        pixels = torch.cat([self.patches(processor.video_processor, video) for video in videos])
+        counts = [len(video) for video in videos]
+        side = videos[0].shape[-1] // model.config.vision_config.patch_size
+        # One grid row for all frames: attention stays within a frame, and the merge runs once instead of per clip.
+        grid = torch.tensor([[sum(counts), side, side]], device=tower.device)
+        merge = torch.tensor([self.merge_size], device=tower.device)
+        states = tower(pixel_values=pixels.to(tower.device), grid_thw=grid, merge_sizes=merge).last_hidden_state
+        per_frame = (side // self.merge_size) ** 2
+        return list(states.view(sum(counts), per_frame, -1).split(counts))
+
+    @staticmethod
+    def patches(video_processor: Any, video: Tensor) -> Tensor:
+        """The processor's own normalisation and patches of frames [n, 3, size, size], without resizing."""
+        out = video_processor(
+            [video], do_resize=False, do_sample_frames=False, use_token_compression=False, return_tensors="pt"
+        )
+        return out["pixel_values_videos"]
+
+    def embed(self, model: Any, batch: dict[str, Tensor], states: Sequence[Tensor]) -> Tensor:
+        """Token embeddings with the projected frames in their places, [B, T, D]."""
+        embeds = model.get_input_embeddings()(batch["input_ids"])
+        video = model.model.projector(torch.cat([state.flatten(0, 1) for state in states]))
+        places = (batch["input_ids"] == model.config.video_token_id).unsqueeze(-1)
+        return embeds.masked_scatter(places, video.to(embeds.dtype))
+
+    def hidden(self, model: Any, batch: dict[str, Tensor], states: Sequence[Tensor]) -> Tensor:
+        return model.model.language_model(
+            inputs_embeds=self.embed(model, batch, states), attention_mask=batch["attention_mask"], use_cache=False
+        ).last_hidden_state
+
+    def _generation_inputs(self, model: Any, batch: dict[str, Tensor], states: Sequence[Tensor]) -> dict[str, Any]:
+        return {"inputs_embeds": self.embed(model, batch, states)}
+
+
+class Idefics(Family):
+    """Flamingo (arXiv:2204.14198) as in IDEFICS: perceiver resampler and gated cross-attention.
+
+    Text after the frames attends to all frames; the tokens of 'Time 1.0s:<image>' attend to their own frame and so
+    carry its order. The family's processor would let text see the last image only.
+    """
+
+    name = "idefics"
+    model_type = "idefics"
+    model_class = "IdeficsForVisionText2Text"
+
+    def frame_text(self, tokenizer: Any, model_config: Any, time_seconds: float, last: bool) -> str:
+        fence = "<fake_token_around_image>"
+        fence = fence if fence in tokenizer.get_vocab() else ""
+        return f"Time {time_seconds:.1f}s:{fence}<image>{fence if last else ''}"
+
+    def vision_states(self, model: Any, processor: Any, clips: Sequence[ClipFrames]) -> list[Tensor]:
+        tower = model.model.vision_model
+        frames = torch.cat([torch.from_numpy(clip.frames) for clip in clips]).permute(0, 3, 1, 2)
+        weight = tower.embeddings.patch_embedding.weight
+        pixels = self.normalised(processor.image_processor, frames).to(weight.device, weight.dtype)
+        states = tower(pixel_values=pixels).last_hidden_state
+        return list(states.split([len(clip.frames) for clip in clips]))
+
+    @staticmethod
+    def normalised(image_processor: Any, frames: Tensor) -> Tensor:
+        """uint8 frames [n, 3, size, size] with the processor's mean and deviation, float32."""
+        mean = torch.tensor(image_processor.image_mean, device=frames.device).view(3, 1, 1)
+        deviation = torch.tensor(image_processor.image_std, device=frames.device).view(3, 1, 1)
+        return (frames.float() / 255 - mean) / deviation
+
+    def images(self, model: Any, batch: dict[str, Tensor], states: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Resampled frames [B, N, latents, width] and who may see them [B, T, N]; N = most frames of a row."""
+        counts = [len(state) for state in states]
+        most = max(counts)
+        padded = torch.stack([F.pad(state, (0, 0, 0, 0, 0, most - len(state))) for state in states])
+        number = torch.arange(1, most + 1, device=padded.device)
+        frame = batch["frame_of_token"].unsqueeze(-1)
+        real = number <= torch.tensor(counts, device=padded.device).view(-1, 1, 1)
+        sees = ((frame == number) | (frame == -1)) & real
+        if not model.config.use_resampler:
+            return {"image_encoder_embeddings": padded, "image_attention_mask": sees.long()}
+        latents = model.model.perceiver_resampler(padded.flatten(0, 1).to(model.dtype))
+        return {"perceiver_embeddings": latents.unflatten(0, padded.shape[:2]), "image_attention_mask": sees.long()}
+
+    def hidden(self, model: Any, batch: dict[str, Tensor], states: Sequence[Tensor]) -> Tensor:
+        return model.model(
+            input_ids=batch["input_ids"],
+            attention_mask=batch["attention_mask"],
+            use_cache=False,
+            **self.images(model, batch, states),
+        ).last_hidden_state
+
+    def generate(
+        self, model: Any, processor: Any, batch: dict[str, Tensor], states: Sequence[Tensor], *, max_new_tokens: int
+    ) -> list[str]:
+        """Greedy decoding over the model's own cache; the states of the frames are computed once.
+
+        The class's `generate` accepts pixels only, and would run the tower again for every clip.
+        """
+        images = self.images(model, batch, states)
+        eos, pad = processor.tokenizer.eos_token_id, processor.tokenizer.pad_token_id
+        tokens, attention, cache = batch["input_ids"], batch["attention_mask"], None
+        done = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+        written: list[Tensor] = []
+        for _ in range(max_new_tokens):
+            out = model.model(
+                input_ids=tokens, attention_mask=attention, past_key_values=cache, use_cache=True, **images
+            )
+            cache = out.past_key_values
+            best = model.lm_head(out.last_hidden_state[:, -1]).argmax(-1)
+            best = torch.where(done, torch.full_like(best, pad), best)
+            written.append(best)
+            done |= best == eos
+            if done.all():
+                break
+            tokens = best.unsqueeze(1)
+            attention = torch.cat([attention, torch.ones_like(tokens)], dim=1)
+            images["image_attention_mask"] = images["image_attention_mask"][:, -1:]
+        texts = processor.tokenizer.batch_decode(torch.stack(written, dim=1), skip_special_tokens=True)
+        return [text.strip() for text in texts]
+
+
+FAMILIES: dict[str, Family] = {family.model_type: family for family in (VideoLlama3(), Idefics())}
+
+
+def family_of(model_type: str) -> Family:
+    """The family of a transformers `model_type`; an unknown one is refused with the known ones."""
+    if model_type not in FAMILIES:
+        raise ValueError(
+            f"model type {model_type!r} is no family known here; known: {sorted(FAMILIES)}. "
+            "A new family is a subclass of vqlora.models.families.Family and a row of roles"
+        )
+    return FAMILIES[model_type]
+
+
+def _render(tokenizer: Any, conversation: Sequence[Message], generate: bool) -> list[tuple[str, bool]]:
+    """The chat template's text as pieces, each with whether its tokens are learned (an assistant's turn)."""
+    turns = [{"role": message.role, "content": message.text} for message in conversation]
+    if generate and turns and turns[-1]["role"] == "assistant":
+        turns = turns[:-1]
+    turns[0] = {**turns[0], "content": CLIP + turns[0]["content"]}
+    pieces: list[tuple[str, bool]] = []
+    seen = ""
+    for count, turn in enumerate(turns, start=1):
+        if turn["role"] == "assistant":
+            opened = tokenizer.apply_chat_template(turns[: count - 1], tokenize=False, add_generation_prompt=True)
+            pieces.append((opened[len(seen) :], False))
+            seen = opened
+        whole = tokenizer.apply_chat_template(turns[:count], tokenize=False)
+        pieces.append((whole[len(seen) :], turn["role"] == "assistant"))
+        seen = whole
+    if generate:
+        opened = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        pieces.append((opened[len(seen) :], False))
+    return pieces
