@@ -1,0 +1,91 @@
+"""Writes the embedded data as H.264 MP4 files in MSR-VTT's official layout, read back by `msrvtt` like real data.
+
+Layout: `videos/all/video{N}.mp4`, `train_val_videodatainfo.json`, `test_videodatainfo.json` (MSR-VTT 10K's schema, with
+its keys as they are, spaces included) and, beyond it, `scenes.json` with each clip's ground truth.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import av
+import torch
+
+from vqlora.data.shapes import FPS, PRESETS, SIDE, VERSION, Scene, draw_scene
+from vqlora.data.shapes_render import draw, reel
+from vqlora.data.shapes_text import domain_references, truth
+
+LABELS = {"train": "train", "val": "validate", "test": "test"}
+
+
+def write_shapes(preset: str, folder: Path) -> None:
+    """Writes a preset ('tiny', 'small', 'full') into an existing or new folder; ValueError for another name."""
+    if preset not in PRESETS:
+        raise ValueError(f"shapes preset {preset!r} is unknown; use one of {tuple(PRESETS)}")
+    videos = folder / "videos" / "all"
+    videos.mkdir(parents=True, exist_ok=True)
+    clips = list(_clips(preset))
+    jobs = [(split, index, str(videos / f"video{number}.mp4")) for number, split, index in clips]
+    workers = os.cpu_count() or 1
+    if len(jobs) < 100 or workers == 1:
+        for job in jobs:
+            _write_job(job)
+    else:
+        # spawn: the caller may hold threads of torch or ray, which do not survive a fork
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            list(pool.map(_write_job, jobs, chunksize=16))
+    _write_annotations(clips, folder)
+
+
+def encode(frames: torch.Tensor, path: str) -> None:
+    """Frames uint8 [n, 3, SIDE, SIDE] as H.264 (4:2:0, B-frames) in MP4 at FPS frames a second."""
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libx264", rate=FPS, options={"crf": "18", "preset": "veryfast", "threads": "1"})
+        stream.width = stream.height = SIDE
+        stream.pix_fmt = "yuv420p"
+        for picture in frames.permute(0, 2, 3, 1).contiguous().numpy():
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def frames_of(scene: Scene) -> torch.Tensor:
+    """All native frames of a scene, uint8 [n, 3, SIDE, SIDE]."""
+    return draw(reel([scene]), torch.zeros(1, dtype=torch.long), torch.arange(scene.num_frames)[None])[0]
+
+
+def _clips(preset: str) -> Iterator[tuple[int, str, int]]:
+    """(number, split, index): numbered through the splits as MSR-VTT does."""
+    number = 0
+    for split, count in PRESETS[preset].items():
+        for index in range(count):
+            yield number, split, index
+            number += 1
+
+
+def _write_job(job: tuple[str, int, str]) -> None:
+    split, index, path = job
+    encode(frames_of(draw_scene(split, index)), path)
+
+
+def _write_annotations(clips: list[tuple[int, str, int]], folder: Path) -> None:
+    truths = {}
+    files = {"train_val_videodatainfo.json": ("train", "val"), "test_videodatainfo.json": ("test",)}
+    for name, splits in files.items():
+        videos, sentences = [], []
+        for number, split, index in clips:
+            if split not in splits:
+                continue
+            scene = draw_scene(split, index)
+            video = {"id": number, "video_id": f"video{number}", "category": 0, "url": "", "start time": 0.0}
+            videos.append({**video, "end time": scene.seconds, "split": LABELS[split]})
+            for caption in domain_references(scene):
+                sentences.append({"sen_id": len(sentences), "video_id": f"video{number}", "caption": caption})
+            truths[f"video{number}"] = {**truth(scene), "scene": scene.to_json()}
+        info = {"year": "2026", "version": VERSION, "description": "shapes", "contributor": "", "data_created": VERSION}
+        (folder / name).write_text(json.dumps({"info": info, "videos": videos, "sentences": sentences}))
+    (folder / "scenes.json").write_text(json.dumps(truths))
