@@ -1,0 +1,156 @@
+"""Resampling over clips and seeds, and the interval that comes out of it.
+
+Arrays in, frozen result out; the Generator is an argument. Who is compared with whom is `compare`; laws resample whole
+configurations with `cluster_weights`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """An estimate with its interval at `level`; low and high are NaN where there is none to give.
+
+    seeds_seen: False where no configuration has two seeds, so that the interval covers the choice of clips only.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    level: float = 0.95
+    seeds_seen: bool = True
+
+    @property
+    def clear_of_zero(self) -> bool:
+        """True if zero lies outside; an interval of NaN is clear of nothing."""
+        return self.low > 0 or self.high < 0
+
+    def __str__(self) -> str:
+        return f"{self.estimate:.3g} [{self.low:.3g}, {self.high:.3g}]"
+
+
+def mean_interval(
+    scores: ArrayLike,
+    *,
+    groups: Sequence[Hashable],
+    rng: np.random.Generator,
+    resamples: int = 2000,
+    level: float = 0.95,
+) -> Interval:
+    """The mean of `scores` [rows, clips] with a two-level bootstrap interval; each group weighs the same.
+
+    groups: each row's configuration. Clips are drawn once per resample for all rows (that keeps pairs together), seeds
+    within each configuration, S - 1 of S so that the variance is unbiased for few seeds (Rao and Wu, JASA 83, 1988).
+    The percentiles are stretched by the ratio of the t to the normal quantile at Satterthwaite's degrees of freedom,
+    because two or three seeds say little about their own spread. NaN is refused: a missing score has no mean.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    _check(values, groups, level=level, resamples=resamples)
+    codes = _codes(groups)
+    estimate = float(_group_mean_weights(codes) @ values.mean(axis=1))
+    if values.shape[1] == 1:
+        return Interval(estimate=estimate, low=np.nan, high=np.nan, level=level, seeds_seen=_any_repeated(codes))
+    rows = seed_weights(codes, rng=rng, resamples=resamples)
+    clips = clip_weights(values.shape[1], rng=rng, resamples=resamples)
+    draws = np.einsum("bc,bc->b", rows @ values, clips)
+    tail = (1 - level) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    stretch = _small_sample_stretch(values, codes, level)
+    return Interval(
+        estimate=estimate,
+        low=float(estimate + (low - estimate) * stretch),
+        high=float(estimate + (high - estimate) * stretch),
+        level=level,
+        seeds_seen=_any_repeated(codes),
+    )
+
+
+def group_mean(scores: ArrayLike, *, groups: Sequence[Hashable]) -> float:
+    """The mean of `scores` [rows, clips] in which each group weighs the same, however many rows it has."""
+    return float(_group_mean_weights(_codes(groups)) @ np.asarray(scores, dtype=np.float64).mean(axis=1))
+
+
+def seed_weights(codes: NDArray[np.intp], *, rng: np.random.Generator, resamples: int) -> Floats:
+    """[resamples, rows]: in each group S - 1 of its S rows with replacement; a group's weights sum to 1 / groups.
+
+    A row that is alone in its group stays: its seed noise cannot be seen.
+    """
+    weights = np.zeros((resamples, codes.size))
+    groups = int(codes.max()) + 1
+    for group in range(groups):
+        members = np.flatnonzero(codes == group)
+        kept = max(members.size - 1, 1)
+        counts = rng.multinomial(kept, np.full(members.size, 1 / members.size), size=resamples)
+        weights[:, members] = counts / (kept * groups)
+    return weights
+
+
+def clip_weights(clips: int, *, rng: np.random.Generator, resamples: int) -> Floats:
+    """[resamples, clips]: how often each clip was drawn, divided by the number of clips."""
+    return rng.multinomial(clips, np.full(clips, 1 / clips), size=resamples) / clips
+
+
+def cluster_weights(clusters: Sequence[Hashable], *, rng: np.random.Generator, resamples: int) -> Floats:
+    """[resamples, rows]: how often each row was drawn when whole clusters are drawn with replacement.
+
+    Rows of one cluster (the seeds of one configuration) share whatever is peculiar to it; drawing rows alone gives
+    intervals of 95 % that cover 64 to 78 %.
+    """
+    codes = _codes(clusters)
+    number = int(codes.max()) + 1
+    drawn = rng.multinomial(number, np.full(number, 1 / number), size=resamples)
+    return drawn[:, codes].astype(np.float64)
+
+
+def _codes(groups: Sequence[Hashable]) -> NDArray[np.intp]:
+    first: dict[Hashable, int] = {}
+    return np.array([first.setdefault(group, len(first)) for group in groups], dtype=np.intp)
+
+
+def _group_mean_weights(codes: NDArray[np.intp]) -> Floats:
+    sizes = np.bincount(codes)
+    return 1 / (sizes[codes] * sizes.size)
+
+
+def _any_repeated(codes: NDArray[np.intp]) -> bool:
+    return bool((np.bincount(codes) > 1).any())
+
+
+def _small_sample_stretch(values: Floats, codes: NDArray[np.intp], level: float) -> float:
+    """t / normal quantile at the degrees of freedom of the variance components: clips, and seeds of each group."""
+    groups = int(codes.max()) + 1
+    by_clip = _group_mean_weights(codes) @ values
+    parts = [(by_clip.var(ddof=1) / by_clip.size, by_clip.size - 1)]
+    means = values.mean(axis=1)
+    for group in range(groups):
+        own = means[codes == group]
+        if own.size > 1:
+            parts.append((own.var(ddof=1) / own.size / groups**2, own.size - 1))
+    total = sum(variance for variance, _ in parts)
+    if total == 0:
+        return 1.0
+    freedom = total**2 / sum(variance**2 / degrees for variance, degrees in parts)
+    upper = 1 - (1 - level) / 2
+    return float(stats.t.ppf(upper, freedom) / stats.norm.ppf(upper))
+
+
+def _check(values: Floats, groups: Sequence[Hashable], *, level: float, resamples: int) -> None:
+    if values.ndim != 2 or not values.size:
+        raise ValueError(f"scores of shape {values.shape} are not [rows, clips] with at least one of each")
+    if len(groups) != values.shape[0]:
+        raise ValueError(f"{len(groups)} groups for {values.shape[0]} rows; give each row its configuration")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{int((~np.isfinite(values)).sum())} scores are NaN or infinite; leave those clips out first")
+    if not 0 < level < 1:
+        raise ValueError(f"level {level} must lie between 0 and 1")
+    if resamples < 100:
+        raise ValueError(f"{resamples} resamples give no 95 % interval; take at least 100")
