@@ -1,0 +1,180 @@
+"""Clips as the model sees them: sampled, resized, kept on disk. Each clip is decoded once per machine.
+
+A cache entry is one NumPy file with a row per frame (index, time, decoder, pixels), memory-mapped when read. It is
+written beside its place and renamed into it, so readers see a whole entry or none, whoever else writes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from PIL import Image
+
+from vqlora.data.example import Clip, Example
+from vqlora.recipe import Frames
+from vqlora.video.decode import DecodeError, VideoInfo, decoder_versions, probe, read_frames
+from vqlora.video.samplers import select
+
+FORMAT = 1  # of the entries; a change of it leaves old ones unread
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipFrames:
+    """Frames uint8 [n, size, size, 3], times in seconds from the clip's start [n], indices in the file [n], decoder."""
+
+    frames: np.ndarray
+    times_seconds: tuple[float, ...]
+    indices: tuple[int, ...]
+    decoder: str
+
+
+class FrameStore:
+    """The frames of clips under one `Frames` setting, from `cache_dir` where they are there, else decoded into it."""
+
+    def __init__(self, cache_dir: Path, frames: Frames) -> None:
+        self.cache_dir, self.frames = cache_dir, frames
+
+    def get(self, clip: Clip) -> ClipFrames:
+        """DecodeError, naming the file and the cause, if the clip gives no frames."""
+        digest, info = self._seen(clip)
+        inside, stretch = _stretch(clip, info)
+        indices = tuple(inside[place] for place in select(self.frames, stretch))
+        key = _hash([FORMAT, digest, list(indices), self.frames.size, decoder_versions()])
+        entry = self.cache_dir / "frames" / key[:2] / f"{key}.npy"
+        rows = _load(entry, self._row_type())
+        if rows is None:
+            _write(entry, lambda file: np.save(file, self._decode(clip, indices, info)))
+            rows = _load(entry, self._row_type())
+            assert rows is not None, f"{entry} was written and does not read back"
+        start = clip.start_seconds or 0.0
+        return ClipFrames(
+            frames=rows["pixels"],
+            times_seconds=tuple(float(time) - start for time in rows["seconds"]),
+            indices=tuple(int(index) for index in rows["index"]),
+            decoder=bytes(rows["decoder"][0]).decode(),
+        )
+
+    def _seen(self, clip: Clip) -> tuple[str, VideoInfo]:
+        """Content digest and probe of a file, remembered by path, size and time of change."""
+        try:
+            state = os.stat(clip.path)
+        except OSError as error:
+            raise DecodeError(f"{clip.path}: {error.strerror}") from error
+        key = _hash([FORMAT, os.path.abspath(clip.path), state.st_size, state.st_mtime_ns, decoder_versions()])
+        entry = self.cache_dir / "seen" / key[:2] / f"{key}.json"
+        try:
+            plain = json.loads(entry.read_bytes())
+            return plain["digest"], VideoInfo(
+                **{**plain["info"], "times_seconds": tuple(plain["info"]["times_seconds"])}
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            info = probe(clip.path)
+            with open(clip.path, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            _write(entry, lambda file: file.write(json.dumps({"digest": digest, "info": asdict(info)}).encode()))
+            return digest, info
+
+    def _decode(self, clip: Clip, indices: Sequence[int], info: VideoInfo) -> np.ndarray:
+        decoded = read_frames(clip.path, indices, info=info)
+        rows = np.zeros(len(indices), self._row_type())
+        rows["index"], rows["seconds"], rows["decoder"] = indices, decoded.times_seconds, decoded.decoder
+        rows["pixels"] = np.stack([resize(frame, self.frames.size) for frame in decoded.frames])
+        return rows
+
+    def _row_type(self) -> np.dtype[Any]:
+        size = self.frames.size
+        return np.dtype([("index", "<i8"), ("seconds", "<f8"), ("decoder", "S32"), ("pixels", "u1", (size, size, 3))])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Readable:
+    """Examples whose clips all give frames, and those that don't, each {'id', 'reason'}."""
+
+    examples: tuple[Example, ...]
+    skipped: tuple[dict[str, str], ...]
+
+
+class TooManySkipped(ValueError):
+    """More clips can't be read than `max_skipped_share` allows. The message names them."""
+
+
+def readable(store: FrameStore, examples: Sequence[Example], *, max_skipped_share: float) -> Readable:
+    """Decodes every clip into the store and keeps the examples that can be read; TooManySkipped past the share.
+
+    An example that occurs more than once (a weighted mixture) counts once in `skipped` and in the share.
+    """
+    reasons: dict[str, str | None] = {}
+    for example in examples:
+        if example.id not in reasons:
+            reasons[example.id] = _reason(store, example)
+    skipped = tuple({"id": id, "reason": reason} for id, reason in reasons.items() if reason is not None)
+    if len(skipped) > max_skipped_share * len(reasons):
+        named = "; ".join(f"{row['id']} ({row['reason']})" for row in skipped[:10])
+        more = f"; and {len(skipped) - 10} more" if len(skipped) > 10 else ""
+        raise TooManySkipped(
+            f"{len(skipped)} of {len(reasons)} clips can't be read, more than the share of {max_skipped_share:g} allowed: "
+            f"{named}{more}. Mend or remove them, or raise max_skipped_share"
+        )
+    return Readable(examples=tuple(e for e in examples if reasons[e.id] is None), skipped=skipped)
+
+
+def resize(frame: np.ndarray, size: int) -> np.ndarray:
+    """uint8 [h, w, 3] to [size, size, 3]: bilinear with antialiasing in Pillow's integer arithmetic, bit-stable."""
+    if frame.shape[:2] == (size, size):
+        return frame
+    return np.asarray(Image.fromarray(np.ascontiguousarray(frame)).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def _reason(store: FrameStore, example: Example) -> str | None:
+    try:
+        for clip in example.clips:
+            store.get(clip)
+    except DecodeError as error:
+        return str(error)
+    return None
+
+
+def _stretch(clip: Clip, info: VideoInfo) -> tuple[Sequence[int], VideoInfo]:
+    """Indices of the frames inside the clip's stretch, and the info of those alone."""
+    if clip.start_seconds is None and clip.end_seconds is None:
+        return range(info.frames), info
+    start, end = clip.start_seconds or 0.0, float("inf") if clip.end_seconds is None else clip.end_seconds
+    inside = [index for index, time in enumerate(info.times_seconds) if start <= time < end]
+    if not inside:
+        last = info.times_seconds[-1]
+        raise DecodeError(f"{clip.path}: no frame from {start} s to {end} s; the last one is at {last:.3f} s")
+    return inside, replace(info, frames=len(inside), times_seconds=tuple(info.times_seconds[i] for i in inside))
+
+
+def _load(entry: Path, row_type: np.dtype[Any]) -> np.ndarray | None:
+    """The entry, memory-mapped copy-on-write (torch wants writable memory); None if missing or cut short."""
+    try:
+        rows = np.load(entry, mmap_mode="c")
+    except (OSError, EOFError, ValueError):
+        return None
+    return rows if rows.dtype == row_type and len(rows) else None
+
+
+def _write(entry: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Writes a file whole or not at all."""
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=entry.parent, suffix=".part", delete=False) as file:
+        try:
+            write(file)
+            file.close()
+            os.replace(file.name, entry)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+def _hash(parts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
