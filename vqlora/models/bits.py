@@ -1,0 +1,181 @@
+"""Bit plans: linear layers replaced by bitsandbytes layers role by role, and what was found after building.
+
+Layers are chosen by full name from the role map, never by a skip list: transformers' skip patterns are anchored and
+drop the default `lm_head` skip as soon as a user gives a list. A layer goes to the device as soon as it is quantised,
+so the device never holds a 16-bit copy of what is stored in 4 or 8 bit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vqlora.models.roles import CROSS_MODAL_IS_ATTENTION, check_roles, linear_layers, role_of, roles_of_base
+from vqlora.recipe import Bits
+
+BLOCK, NESTED_BLOCK = 64, 256  # weights per absmax, absmax values per second-level absmax (arXiv:2305.14314)
+CODE_BYTES = {"plain": 16 * 4, "nested": 16 * 4 + 256 * 4 + 4 + 4}  # code tables, offset and dtype-free scalars, fp32
+INT8_THRESHOLD = 6.0  # activations above it are multiplied in 16 bit on a GPU (arXiv:2208.07339)
+
+# One line per multiplication that bf16 inputs are cast to fp16; the int8 GPU kernel has no other way.
+logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+
+
+def bits_by_role(bits: Bits, model_type: str) -> dict[str, int]:
+    """Bits of every role of this type of base. ValueError if the plan names a role it does not have.
+
+    A plan silent about cross_modal means the text's bits where that is attention (Flamingo), 16 where it is a projector.
+    """
+    check_roles(model_type, bits.plan, "the bit plan")
+    out = {role: bits.of(role) for role in roles_of_base(model_type)}
+    if "cross_modal" not in bits.plan and model_type in CROSS_MODAL_IS_ATTENTION:
+        out["cross_modal"] = bits.of("text")
+    return out
+
+
+def quantise(model: nn.Module, model_type: str, bits: Bits, device: torch.device) -> None:
+    """Replaces linear layers as the plan says and moves the whole model to the device, layer by layer."""
+    plan = bits_by_role(bits, model_type)
+    for role, names in linear_layers(model, model_type).items():
+        for name in names if plan[role] < 16 else ():
+            model.set_submodule(name, quantised_layer(model.get_submodule(name), plan[role], bits, device))
+    model.to(device)
+    model.requires_grad_(False)
+
+
+def quantised_layer(dense: Any, layer_bits: int, bits: Bits, device: torch.device) -> nn.Module:
+    """The bitsandbytes layer of a dense one, frozen, on the device; its dense weight is quantised there."""
+    import bitsandbytes as bnb
+
+    shape = {"input_features": dense.in_features, "output_features": dense.out_features, "bias": dense.bias is not None}
+    weight = dense.weight.data.to(device)
+    with torch.device("meta"):
+        layer: Any = (
+            bnb.nn.Linear8bitLt(**shape, has_fp16_weights=False, threshold=INT8_THRESHOLD)
+            if layer_bits == 8
+            else bnb.nn.Linear4bit(
+                **shape,
+                compute_dtype=dense.weight.dtype,
+                compress_statistics=bits.double_quant,
+                quant_type=bits.scheme4,
+            )
+        )
+    if layer_bits == 8:
+        # Int8Params quantises on its way from the host to a device and nowhere else.
+        layer.weight = bnb.nn.Int8Params(weight.cpu(), requires_grad=False, has_fp16_weights=False).to(device)
+        layer.init_8bit_state()
+    else:
+        layer.weight = bnb.nn.Params4bit(
+            weight, requires_grad=False, compress_statistics=bits.double_quant, quant_type=bits.scheme4, module=layer
+        ).to(device)
+        # In evaluation bitsandbytes would repack the weight for AVX512 in place; a repacked weight has no gradient.
+        layer.support_avx512bf16_for_cpu = False
+    layer.bias = None if dense.bias is None else nn.Parameter(dense.bias.data.to(device), requires_grad=False)
+    return layer
+
+
+def settle(model: nn.Module) -> None:
+    """Evaluation mode for good: towers are frozen and none of the bases has dropout.
+
+    8-bit layers stay in 'training' mode, in which they compute x W^T with the dequantised weight on a CPU; their CPU
+    evaluation path quantises activations too, which is slower and another function than the one trained.
+    """
+    import bitsandbytes as bnb
+
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, bnb.nn.Linear8bitLt):
+            module.training = True
+
+
+def scheme_of(module: nn.Module) -> str | None:
+    """'nf4', 'fp4', 'int8', or None for a layer that is not quantised."""
+    import bitsandbytes as bnb
+
+    if isinstance(module, bnb.nn.Linear4bit):
+        return str(module.weight.quant_type)
+    return "int8" if isinstance(module, bnb.nn.Linear8bitLt) else None
+
+
+def tensors_of(module: nn.Module) -> list[Tensor]:
+    """All tensors a module keeps, its quantisation constants included (its own, not its children's)."""
+    out = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+    scheme = scheme_of(module)
+    layer: Any = module
+    if scheme == "int8":
+        out += [t for t in (layer.state.CB, layer.state.SCB, layer.weight.CB, layer.weight.SCB) if t is not None]
+    elif scheme is not None:
+        state = layer.weight.quant_state
+        out += [state.absmax, state.code]
+        out += [state.offset, state.state2.absmax, state.state2.code] if state.nested else []
+    return out
+
+
+def storage_bytes(tensors: Iterable[Tensor]) -> int:
+    """Bytes of the distinct storages behind `tensors`; views and tied weights count once."""
+    storages = (tensor.untyped_storage() for tensor in tensors)
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+
+def model_bytes(model: nn.Module, *, trainable: bool | None = None) -> int:
+    """Bytes of all weights and constants; with `trainable`, of the parameters that are (or are not) trained."""
+    tensors = [tensor for module in model.modules() for tensor in tensors_of(module)]
+    return storage_bytes(t for t in tensors if trainable is None or t.requires_grad == trainable)
+
+
+def linear_bytes(rows: int, columns: int, layer_bits: int, bits: Bits, *, wide: int) -> float:
+    """Bytes of a weight [rows, columns] with its quantisation constants; `wide` = bytes of an unquantised value."""
+    count = rows * columns
+    if layer_bits == 16:
+        return count * wide
+    if layer_bits == 8:
+        return count + 4 * rows
+    blocks = -(-count // BLOCK)
+    if bits.double_quant:
+        return count / 2 + blocks + 4 * -(-blocks // NESTED_BLOCK) + CODE_BYTES["nested"]
+    return count / 2 + 4 * blocks + CODE_BYTES["plain"]
+
+
+def report(model: nn.Module, model_type: str) -> dict[str, dict[str, Any]]:
+    """Per role as found: linear layers, those quantised by scheme, those adapted, parameters, trainable, base bytes."""
+    out: dict[str, dict[str, Any]] = {
+        role: {"linear_layers": 0, "quantised": {}, "adapted_layers": 0, "parameters": 0, "trainable": 0}
+        for role in roles_of_base(model_type)
+    }
+    tensors: dict[str, list[Tensor]] = {role: [] for role in out}
+    targets = {name for names in linear_layers(model, model_type).values() for name in names}
+    for name, module in model.named_modules():
+        own = list(module.parameters(recurse=False))
+        if not own and not hasattr(module, "lora_A"):
+            continue
+        row = out[role_of(model_type, name)]
+        row["trainable"] += sum(p.numel() for p in own if p.requires_grad)
+        row["adapted_layers"] += hasattr(module, "lora_A")
+        if "lora_" in name:
+            continue
+        tensors[role_of(model_type, name)] += tensors_of(module)
+        row["parameters"] += sum(_logical_size(module, p) for p in own)
+        row["linear_layers"] += name in targets
+        scheme = scheme_of(module)
+        if scheme:
+            row["quantised"][scheme] = row["quantised"].get(scheme, 0) + 1
+    for role, row in out.items():
+        row["bytes"] = storage_bytes(tensors[role])
+    return out
+
+
+def check_built(found: Mapping[str, Mapping[str, Any]], bits: Bits, model_type: str) -> None:
+    """Asserts that exactly the planned roles are quantised, every layer of them, in the planned scheme."""
+    for role, layer_bits in bits_by_role(bits, model_type).items():
+        scheme = {16: None, 8: "int8", 4: bits.scheme4}[layer_bits]
+        wanted = {scheme: found[role]["linear_layers"]} if scheme and found[role]["linear_layers"] else {}
+        assert found[role]["quantised"] == wanted, f"{role}: {found[role]['quantised']} quantised, planned {wanted}"
+
+
+def _logical_size(module: nn.Module, parameter: nn.Parameter) -> int:
+    state = getattr(parameter, "quant_state", None)
+    return state.shape.numel() if state is not None else parameter.numel()

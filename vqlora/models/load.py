@@ -1,0 +1,211 @@
+"""From the name of a base to a model at its bits on its device.
+
+Names: `embedded:videollama`, `embedded:flamingo` (committed weights), `random:NAME` (see `sizes`), a folder, a hub id.
+A pretrained base is read into host memory and quantised layer by layer on its way to the device; a random one is made
+layer by layer on the device. So a device never holds a 16-bit copy of quantised layers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vqlora.models.bits import bits_by_role, check_built, quantise, quantised_layer, report, settle
+from vqlora.models.families import Family, family_of
+from vqlora.models.roles import linear_layers
+from vqlora.models.sizes import EMBEDDED, EMBEDDED_NAMES, RANDOM_BASES, skeleton
+from vqlora.recipe import Bits
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+RANDOM_SEED = 0  # the weights of `random:` bases: one base, one digest
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Loaded:
+    """A base as it stands on its device: frozen, in evaluation mode, linear layers at `bits`.
+
+    dtype: of what is not quantised (bf16 on a GPU, fp32 on a CPU). found: layers per role, see `bits.report`.
+    """
+
+    base: str
+    model: Any
+    processor: Any
+    family: Family
+    bits: Bits
+    digest: str
+    device: torch.device
+    dtype: torch.dtype
+    found: dict[str, dict[str, Any]]
+
+    @property
+    def model_type(self) -> str:
+        return self.family.model_type
+
+
+def load(base: str, bits: Bits, device: str) -> Loaded:
+    """Builds the base and asserts that exactly the planned layers are quantised. ValueError for an unknown base."""
+    target = torch.device(device)
+    dtype = torch.bfloat16 if target.type == "cuda" else torch.float32
+    family = family_of(model_type_of(base))
+    bits_by_role(bits, family.model_type)
+    if base.startswith("random:"):
+        model, processor = skeleton(base.removeprefix("random:"))
+        _materialise(model, family.model_type, bits, target, dtype)
+    else:
+        model, processor = _pretrained(base_path(base), family, dtype)
+        quantise(model, family.model_type, bits, target)
+    settle(model)
+    found = report(model, family.model_type)
+    check_built(found, bits, family.model_type)
+    return Loaded(
+        base=base,
+        model=model,
+        processor=processor,
+        family=family,
+        bits=bits,
+        digest=digest_of(base),
+        device=target,
+        dtype=dtype,
+        found=found,
+    )
+
+
+def base_path(base: str) -> Path:
+    """The folder with config.json and safetensors; a hub id is fetched. ValueError with what exists, or what to do."""
+    kind, _, name = base.partition(":")
+    if kind == "embedded":
+        if name not in EMBEDDED_NAMES:
+            raise ValueError(f"embedded base {name!r} is unknown; use one of {EMBEDDED_NAMES}")
+        return _with_config(EMBEDDED / name)
+    path = Path(base).expanduser()
+    if path.is_dir():
+        return _with_config(path)
+    if HUB_ID.fullmatch(base):
+        return _from_hub(base, ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"])
+    raise _unknown(base)
+
+
+def model_type_of(base: str) -> str:
+    """The transformers `model_type` of a base, from its configuration alone. ValueError for an unknown base."""
+    if base.startswith("random:"):
+        name = base.removeprefix("random:")
+        if name not in RANDOM_BASES:
+            raise ValueError(f"random base {name!r} is unknown; use one of {RANDOM_BASES}")
+        return "idefics" if name.startswith(("idefics", "flamingo")) else "video_llama_3"
+    is_local = base.startswith("embedded:") or Path(base).expanduser().is_dir() or not HUB_ID.fullmatch(base)
+    folder = base_path(base) if is_local else _from_hub(base, ["config.json"])
+    config = json.loads((folder / "config.json").read_text())
+    if "model_type" not in config:
+        raise ValueError(f"{folder / 'config.json'} names no model_type; it is no transformers configuration")
+    return family_of(config["model_type"]).model_type
+
+
+def meta_model(base: str) -> Any:
+    """The model of a base without weights, on the meta device: shapes and names only."""
+    if base.startswith("random:"):
+        return skeleton(base.removeprefix("random:"))[0]
+    import transformers
+
+    config = transformers.AutoConfig.from_pretrained(base_path(base))
+    with torch.device("meta"):
+        return getattr(transformers, family_of(config.model_type).model_class)(config)
+
+
+def processor_of(base: str) -> Any:
+    """The processor (tokenizer, image and video processors) of a base."""
+    if base.startswith("random:"):
+        return skeleton(base.removeprefix("random:"))[1]
+    from transformers import AutoProcessor
+
+    return AutoProcessor.from_pretrained(base_path(base))
+
+
+def digest_of(base: str) -> str:
+    """SHA-256 over names and contents of a base's safetensors files; of a random base, over its configuration."""
+    if base.startswith("random:"):
+        config = skeleton(base.removeprefix("random:"))[0].config.to_json_string()
+        return hashlib.sha256(f"{RANDOM_SEED} {config}".encode()).hexdigest()
+    whole = hashlib.sha256()
+    for file in sorted(base_path(base).glob("*.safetensors")):
+        whole.update(f"{file.name} {_file_digest(file)}\n".encode())
+    return whole.hexdigest()
+
+
+def _pretrained(folder: Path, family: Family, dtype: torch.dtype) -> tuple[Any, Any]:
+    import transformers
+
+    if not any(folder.glob("*.safetensors")):
+        raise ValueError(f"{folder} holds no .safetensors file; a base is saved with save_pretrained")
+    transformers.utils.logging.disable_progress_bar()
+    model = getattr(transformers, family.model_class).from_pretrained(folder, dtype=dtype)
+    return model, transformers.AutoProcessor.from_pretrained(folder)
+
+
+@torch.no_grad()
+def _materialise(model: Any, model_type: str, bits: Bits, device: torch.device, dtype: torch.dtype) -> None:
+    """Random weights by the class's own initialisation, one module at a time, quantised before the next one."""
+    plan = bits_by_role(bits, model_type)
+    wanted = {name: plan[role] for role, names in linear_layers(model, model_type).items() for name in names}
+    owner = model
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(RANDOM_SEED)
+        for name, module in list(model.named_modules()):
+            owner = module if hasattr(module, "_initialize_weights") else owner
+            module.to_empty(device=device, recurse=False)
+            for parameter in module.parameters(recurse=False):
+                parameter.data = parameter.data.to(dtype)
+            owner._initialize_weights(module)
+            if wanted.get(name, 16) < 16:
+                model.set_submodule(name, quantised_layer(module, wanted[name], bits, device))
+    model.tie_weights()
+    model.requires_grad_(False)
+
+
+def _with_config(folder: Path) -> Path:
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder} holds no config.json; a base is a folder written by save_pretrained")
+    return folder
+
+
+def _from_hub(base: str, patterns: list[str]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = snapshot_download(base, allow_patterns=patterns)
+    except Exception as error:  # the hub's client raises OSError, its HTTP library's errors and its own
+        raise ValueError(
+            f"base {base!r} is no folder here and could not be fetched from the hub ({type(error).__name__}). Without a "
+            f"network: `hf download {base} --local-dir FOLDER` where there is one, copy FOLDER and pass its path"
+        ) from error
+    return _with_config(Path(folder))
+
+
+def _unknown(base: str) -> ValueError:
+    embedded = ", ".join(f"embedded:{name}" for name in EMBEDDED_NAMES)
+    return ValueError(
+        f"base {base!r} is unknown; use {embedded}, random:NAME with NAME of {RANDOM_BASES}, a folder that "
+        "exists, or a hub id such as OWNER/NAME"
+    )
+
+
+def _file_digest(file: Path) -> str:
+    """SHA-256 of a file, remembered by path, size and time of change: a 7B base takes half a minute to hash."""
+    stat = file.stat()
+    key = hashlib.sha256(f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()
+    memory = Path(os.environ.get("VQLORA_CACHE", "~/.cache/vqlora")).expanduser() / "digests" / key
+    if memory.is_file():
+        return memory.read_text()
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    draft = memory.with_suffix(f".{os.getpid()}")
+    draft.write_text(digest)
+    draft.replace(memory)
+    return digest
