@@ -59,6 +59,7 @@ class Decoded:
     decoder: str
 
 
+@cache
 def decoder_versions() -> str:
     """Names and versions of both decoders, for cache keys."""
     return f"pyav {av.__version__} decord {version('decord')}"
@@ -261,7 +262,7 @@ def _read_decord(path: str | Path, indices: Sequence[int], info: VideoInfo) -> D
             )
         frames = list(reader.get_batch(list(indices)).asnumpy()) if indices else []
     except (RuntimeError, decord.DECORDError) as error:
-        raise DecodeError(f"{path}: decord: {str(error).partition('\n')[0]}") from error
+        raise DecodeError(f"{path}: decord: {str(error).partition(chr(10))[0]}") from error
     return _decoded(frames, indices, info, f"decord {version('decord')}")
 
 

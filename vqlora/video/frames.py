@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
+from uuid import uuid4
 
 import numpy as np
 from PIL import Image
@@ -111,16 +112,15 @@ def readable(store: FrameStore, examples: Sequence[Example], *, max_skipped_shar
 
     An example that occurs more than once (a weighted mixture) counts once in `skipped` and in the share.
     """
-    reasons: dict[str, str | None] = {}
-    for example in examples:
-        if example.id not in reasons:
-            reasons[example.id] = _reason(store, example)
+    distinct = {example.id: example for example in examples}
+    with ThreadPoolExecutor() as pool:
+        reasons = dict(zip(distinct, pool.map(lambda example: _reason(store, example), distinct.values()), strict=True))
     skipped = tuple({"id": id, "reason": reason} for id, reason in reasons.items() if reason is not None)
     if len(skipped) > max_skipped_share * len(reasons):
         named = "; ".join(f"{row['id']} ({row['reason']})" for row in skipped[:10])
         more = f"; and {len(skipped) - 10} more" if len(skipped) > 10 else ""
         raise TooManySkipped(
-            f"{len(skipped)} of {len(reasons)} clips can't be read, more than the share of {max_skipped_share:g} allowed: "
+            f"{len(skipped)} of {len(reasons)} examples can't be read, over the share {max_skipped_share:g} allowed: "
             f"{named}{more}. Mend or remove them, or raise max_skipped_share"
         )
     return Readable(examples=tuple(e for e in examples if reasons[e.id] is None), skipped=skipped)
@@ -166,14 +166,13 @@ def _load(entry: Path, row_type: np.dtype[Any]) -> np.ndarray | None:
 def _write(entry: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Writes a file whole or not at all."""
     entry.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=entry.parent, suffix=".part", delete=False) as file:
-        try:
+    part = entry.with_name(f"{uuid4().hex}.part")
+    try:
+        with part.open("xb") as file:
             write(file)
-            file.close()
-            os.replace(file.name, entry)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+        os.replace(part, entry)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _hash(parts: list[Any]) -> str:

@@ -1,0 +1,181 @@
+"""Data sets by name: 'shapes:small', 'msrvtt:FOLDER', 'msrvtt-1ka:FOLDER', and weighted mixtures 'a:P=0.7,b:P=0.3'.
+
+A new set is a reader (folder -> Splits) in a file of its own and a row in SETS.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import logging
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from vqlora.data.example import Example
+from vqlora.data.msrvtt import open_msrvtt, open_msrvtt_1ka
+from vqlora.data.shapes import PRESETS, VERSION
+from vqlora.data.splits import NAMES, Coverage, Splits
+
+__all__ = ["SETS", "Splits", "default_cache", "open_data"]
+
+MIXTURE_SEED = 0
+LOG = logging.getLogger(__name__)
+
+
+def default_cache() -> Path:
+    """Where clips and frames are kept: VQLORA_CACHE, else ~/.cache/vqlora."""
+    return Path(os.environ.get("VQLORA_CACHE") or Path.home() / ".cache" / "vqlora")
+
+
+def open_data(spec: str, cache: Path | None = None) -> Splits:
+    """The splits of a set or a mixture. ValueError, naming the part and the way out, before anything is written.
+
+    A mixture's train split is as long as its parts together and holds each in its share, drawn by a fixed seed:
+    repeated where the share asks for more than the part has. Its val and test are those of all parts, whole.
+    """
+    cache = cache or default_cache()
+    parts = _parse(spec)
+    # Sets on disk first: a wrong path is then found before the embedded clips are written.
+    opened = {
+        text: SETS[kind](rest, cache) for text, kind, rest, _ in sorted(parts, key=lambda part: part[1] == "shapes")
+    }
+    if len(parts) == 1:
+        return opened[spec]
+    return _mix([opened[text] for text, *_ in parts], [weight for *_, weight in parts])
+
+
+def _parse(spec: str) -> list[tuple[str, str, str, float]]:
+    """(text, kind, rest, weight) of each part; weights add up to 1."""
+    texts, weights = [spec], [1.0]
+    if "," in spec:
+        pairs = [part.strip().rpartition("=") for part in spec.split(",")]
+        texts, weights = [text for text, _, _ in pairs], [_weight(spec, text, weight) for text, _, weight in pairs]
+    parts = []
+    for text, weight in zip(texts, weights, strict=True):
+        kind, _, rest = text.partition(":")
+        if kind not in SETS:
+            raise ValueError(
+                f"data set {kind!r} in {spec!r} is unknown; known: {', '.join(sorted(SETS))}. "
+                "A new one is a reader in vqlora/data and a row in vqlora.data.sets.SETS"
+            )
+        parts.append((text, kind, rest, weight / sum(weights)))
+    if len(set(texts)) < len(texts):
+        raise ValueError(f"mixture {spec!r} names a set twice; give each set once, with one weight")
+    return parts
+
+
+def _weight(spec: str, text: str, weight: str) -> float:
+    try:
+        value = float(weight) if text else math.nan
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(
+            f"mixture {spec!r}: every part needs a weight > 0, as in 'shapes:small=0.7,msrvtt:/data/msrvtt=0.3'"
+        )
+    return value
+
+
+def _mix(parts: Sequence[Splits], shares: Sequence[float]) -> Splits:
+    labels = [
+        part.name if [p.name for p in parts].count(part.name) == 1 else f"{part.name}#{n}"
+        for n, part in enumerate(parts)
+    ]
+    named = [_with_prefix(part, label) for part, label in zip(parts, labels, strict=True)]
+    total = sum(len(part.train) for part in parts)
+    rng = np.random.default_rng(MIXTURE_SEED)
+    train: list[Example] = []
+    for part, share in zip(named, shares, strict=True):
+        order = rng.permutation(len(part.train))
+        train += [part.train[order[place % len(order)]] for place in range(max(1, round(share * total)))]
+    weights = [f"{label}={share:.6g}" for label, share in zip(labels, shares, strict=True)]
+    digest = hashlib.sha256("\n".join([*weights, *(part.digest for part in parts)]).encode()).hexdigest()[:16]
+    return Splits(
+        name=",".join(weights),
+        train=tuple(train[place] for place in rng.permutation(len(train))),
+        val=tuple(example for part in named for example in part.val),
+        test=tuple(example for part in named for example in part.test),
+        coverage={split: _sum_coverage([part.coverage[split] for part in parts]) for split in NAMES},
+        digest=digest,
+        validation="; ".join(f"{label}: {part.validation}" for label, part in zip(labels, parts, strict=True)),
+        dirt={
+            f"{label}: {reason}": n
+            for label, part in zip(labels, parts, strict=True)
+            for reason, n in part.dirt.items()
+        },
+    )
+
+
+def _with_prefix(part: Splits, label: str) -> Splits:
+    """Ids made unique across the parts of a mixture."""
+    renamed = {
+        split: tuple(replace(example, id=f"{label}/{example.id}") for example in getattr(part, split))
+        for split in NAMES
+    }
+    return replace(part, **renamed)
+
+
+def _sum_coverage(parts: Sequence[Coverage]) -> Coverage:
+    return Coverage(listed=sum(part.listed for part in parts), present=sum(part.present for part in parts))
+
+
+def _open_shapes(preset: str, cache: Path) -> Splits:
+    """The embedded data: written once into the cache, then read like any MSR-VTT folder."""
+    if preset not in PRESETS:
+        raise ValueError(
+            f"shapes preset {preset!r} is unknown; use one of {tuple(f'shapes:{name}' for name in PRESETS)}"
+        )
+    folder = cache / "data" / f"shapes-{preset}-{VERSION}-{_generator_digest()}"
+    if not folder.is_dir():
+        try:
+            _write_once(preset, folder)
+        except OSError as error:
+            raise ValueError(
+                f"cache {cache}: {error.strerror or error}; set VQLORA_CACHE to a folder with space to write"
+            ) from error
+    return open_msrvtt(folder, name=f"shapes:{preset}", official=PRESETS[preset])
+
+
+def _write_once(preset: str, folder: Path) -> None:
+    """Writes aside and renames, so a reader sees all clips or none. The lock spares a second process the work."""
+    from vqlora.data.shapes_write import write_shapes  # lazily: it imports torch
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.parent / f".{folder.name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.is_dir():
+            return
+        LOG.info("writing the clips of shapes:%s once to %s", preset, folder)
+        part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+        try:
+            write_shapes(preset, part)
+            part.chmod(0o755)
+            part.rename(folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _generator_digest() -> str:
+    """Of the generator's source: clips of another generator are never taken for this one's."""
+    files = sorted(Path(__file__).parent.glob("shapes*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise ValueError("the set needs a folder, as in 'msrvtt:/data/msrvtt'")
+    return Path(text).expanduser()
+
+
+SETS: dict[str, Callable[[str, Path], Splits]] = {
+    "shapes": _open_shapes,
+    "msrvtt": lambda rest, cache: open_msrvtt(_folder(rest)),
+    "msrvtt-1ka": lambda rest, cache: open_msrvtt_1ka(_folder(rest)),
+}
