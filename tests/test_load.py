@@ -85,11 +85,11 @@ def test_a_hub_id_without_a_network_says_what_to_do(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_folder_that_is_no_base_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="holds no config.json"):
+    with pytest.raises(ValueError, match=r"holds no config\.json"):
         base_path(str(tmp_path))
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
     with pytest.raises(ValueError, match="'gpt2' is no family known here"):
         model_type_of(str(tmp_path))
     (tmp_path / "config.json").write_text('{"model_type": "idefics"}')
-    with pytest.raises(ValueError, match="no .safetensors file"):
+    with pytest.raises(ValueError, match=r"no \.safetensors file"):
         load(str(tmp_path), Bits.preset("all16"), "cpu")

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from vqlora.models.sizes import RANDOM_BASES, skeleton
 from vqlora.models.roles import check_roles, linear_layers, parameters_by_role, role_of, roles_of_base
+from vqlora.models.sizes import RANDOM_BASES, skeleton
 
 
 def three_towers() -> Any:

@@ -28,7 +28,7 @@ logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
 def bits_by_role(bits: Bits, model_type: str) -> dict[str, int]:
     """Bits of every role of this type of base. ValueError if the plan names a role it does not have.
 
-    A plan silent about cross_modal means the text's bits where that is attention (Flamingo), 16 where it is a projector.
+    A plan silent about cross_modal means the text's bits where that is attention (Flamingo), 16 for a projector.
     """
     check_roles(model_type, bits.plan, "the bit plan")
     out = {role: bits.of(role) for role in roles_of_base(model_type)}

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from vqlora.data.sets import default_cache
 from vqlora.models.bits import bits_by_role, check_built, quantise, quantised_layer, report, settle
 from vqlora.models.families import Family, family_of
 from vqlora.models.roles import linear_layers
@@ -181,8 +182,8 @@ def _from_hub(base: str, patterns: list[str]) -> Path:
         folder = snapshot_download(base, allow_patterns=patterns)
     except Exception as error:  # the hub's client raises OSError, its HTTP library's errors and its own
         raise ValueError(
-            f"base {base!r} is no folder here and could not be fetched from the hub ({type(error).__name__}). Without a "
-            f"network: `hf download {base} --local-dir FOLDER` where there is one, copy FOLDER and pass its path"
+            f"base {base!r} is no folder here and could not be fetched from the hub ({type(error).__name__}). Without "
+            f"a network: `hf download {base} --local-dir FOLDER` where there is one, copy FOLDER and pass its path"
         ) from error
     return _with_config(Path(folder))
 
@@ -199,7 +200,7 @@ def _file_digest(file: Path) -> str:
     """SHA-256 of a file, remembered by path, size and time of change: a 7B base takes half a minute to hash."""
     stat = file.stat()
     key = hashlib.sha256(f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()
-    memory = Path(os.environ.get("VQLORA_CACHE", "~/.cache/vqlora")).expanduser() / "digests" / key
+    memory = default_cache() / "digests" / key
     if memory.is_file():
         return memory.read_text()
     with file.open("rb") as stream:

@@ -36,7 +36,7 @@ PREFIXES: dict[str, dict[str, str]] = {
         "lm_head": "text",
     },
 }
-# Where cross_modal is attention it is quantised like the text unless a plan says otherwise; a projector stays at 16 bit.
+# Where cross_modal is attention it is quantised like the text unless a plan says otherwise; a projector stays at 16.
 CROSS_MODAL_IS_ATTENTION = frozenset({"idefics"})
 HEADS = frozenset({"lm_head"})  # linear layers that are neither quantised nor adapted
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 EMBEDDED = Path(__file__).parent / "embedded"
-# hidden, inner, layers, heads, key-value heads, vocabulary; vision: hidden, inner, layers, heads; patches merged a side.
+# Text: hidden, inner, layers, heads, key-value heads, vocabulary; vision: hidden, inner, layers, heads; merge a side.
 VIDEOLLAMA3 = {
     "videollama3-tiny": ((64, 128, 2, 4, 4, 1024), (32, 64, 2, 2), 4),
     "videollama3-2b": ((1536, 8960, 28, 12, 2, 151936), (1152, 4304, 27, 16), 2),

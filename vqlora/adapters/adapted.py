@@ -1,0 +1,84 @@
+"""What is trained on a base: its parameters by name, their state on disk, and how to take the adapter off again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from vqlora.models.bits import report
+from vqlora.models.load import Loaded
+from vqlora.models.roles import role_of
+from vqlora.recipe import Method, to_json
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Adapted:
+    """A base with something to train. parameters: trained ones by name, fp32; they are the base's own or were added."""
+
+    loaded: Loaded
+    method: Method
+    parameters: Mapping[str, nn.Parameter]
+
+    @property
+    def model(self) -> Any:
+        return self.loaded.model
+
+    @property
+    def trained_roles(self) -> frozenset[str]:
+        return frozenset(role_of(self.loaded.model_type, name) for name in self.parameters)
+
+    @property
+    def is_removable(self) -> bool:
+        """Whether `remove` gives the base back; full fine-tuning overwrites it."""
+        return self.method.kind != "full"
+
+    def state(self) -> dict[str, Tensor]:
+        """Copies of the trained parameters on the host."""
+        return {name: parameter.detach().cpu().clone() for name, parameter in self.parameters.items()}
+
+    @torch.no_grad()
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Takes `state` over to the bit. ValueError unless its names and shapes are exactly those trained here."""
+        missing, extra = sorted(set(self.parameters) - set(state)), sorted(set(state) - set(self.parameters))
+        if missing or extra:
+            raise ValueError(
+                f"the adapter does not fit this base and method: {len(missing)} missing {missing[:2]}, {len(extra)} "
+                f"unknown {extra[:2]}; load it with the recipe that trained it"
+            )
+        for name, parameter in self.parameters.items():
+            if parameter.shape != state[name].shape:
+                raise ValueError(f"{name} is {tuple(state[name].shape)} in the adapter, {tuple(parameter.shape)} here")
+            parameter.copy_(state[name])
+
+    def to_bytes(self) -> bytes:
+        """The trained parameters as a safetensors file; its metadata names the method and the base's digest."""
+        metadata = {"method": json.dumps(to_json(self.method)), "base_digest": self.loaded.digest}
+        return safetensors.torch.save(self.state(), metadata)
+
+    def load_file(self, path: Path) -> None:
+        """Takes over a file written from `to_bytes`. ValueError if it does not fit."""
+        self.load_state(safetensors.torch.load_file(path))
+
+    def found(self) -> dict[str, dict[str, Any]]:
+        """What the built model holds per role, see `vqlora.models.bits.report`."""
+        return report(self.model, self.loaded.model_type)
+
+    def dropout(self, active: bool) -> None:
+        """Adapters' dropout on (training) or off; the base itself has none and stays in evaluation mode."""
+        for name, module in self.model.named_modules():
+            if "lora_dropout" in name and isinstance(module, nn.Dropout):
+                module.train(active)
+
+    def remove(self) -> None:
+        """Takes the adapter off; the base's modules are the very ones it had before."""
+        assert self.is_removable, "full fine-tuning changed the base; load it again"
+        for name, module in list(self.model.named_modules()):
+            if hasattr(module, "lora_A"):
+                self.model.set_submodule(name, module.base_layer)
