@@ -48,50 +48,41 @@ def mean_interval(
 ) -> Interval:
     """The mean of `scores` [rows, clips] with a two-level bootstrap interval; each group weighs the same.
 
-    groups: each row's configuration. Clips are drawn once per resample for all rows (that keeps pairs together), seeds
-    within each configuration, S - 1 of S so that the variance is unbiased for few seeds (Rao and Wu, JASA 83, 1988).
-    The percentiles are stretched by the ratio of the t to the normal quantile at Satterthwaite's degrees of freedom,
-    because two or three seeds say little about their own spread. NaN is refused: a missing score has no mean.
+    groups: each row's configuration. Clips are drawn once per resample for all rows, which keeps pairs together. Seed
+    noise is drawn from the deviations of the seeds from their configuration's mean, pooled over configurations (that
+    noise is taken to be alike in all) and scaled by sqrt(S / (S - 1)) to be unbiased, so a configuration with one seed
+    has it too. Percentiles are stretched by the ratio of the t to the normal quantile at Satterthwaite's degrees of
+    freedom, because a few seeds say little about their spread. NaN is refused: a missing score has no mean.
     """
     values = np.asarray(scores, dtype=np.float64)
     _check(values, groups, level=level, resamples=resamples)
     codes = _codes(groups)
-    estimate = float(_group_mean_weights(codes) @ values.mean(axis=1))
+    weights = _group_mean_weights(codes)
+    estimate = float(weights @ values.mean(axis=1))
+    noise = _seed_noise(values, codes)
     if values.shape[1] == 1:
-        return Interval(estimate=estimate, low=np.nan, high=np.nan, level=level, seeds_seen=_any_repeated(codes))
-    rows = seed_weights(codes, rng=rng, resamples=resamples)
-    clips = clip_weights(values.shape[1], rng=rng, resamples=resamples)
-    draws = np.einsum("bc,bc->b", rows @ values, clips)
-    tail = (1 - level) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail])
-    stretch = _small_sample_stretch(values, codes, level)
+        return Interval(estimate=estimate, low=np.nan, high=np.nan, level=level, seeds_seen=bool(len(noise)))
+    drawn = np.broadcast_to(weights @ values, (resamples, values.shape[1]))
+    if len(noise):
+        picks = rng.integers(len(noise), size=(resamples, codes.size))
+        shares = np.zeros((resamples, len(noise)))
+        np.add.at(shares, (np.arange(resamples)[:, None], picks), weights)
+        drawn = drawn + shares @ noise
+    draws = np.einsum("bc,bc->b", drawn, clip_weights(values.shape[1], rng=rng, resamples=resamples))
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    stretch = _small_sample_stretch(weights @ values, noise, weights, codes, level)
     return Interval(
         estimate=estimate,
         low=float(estimate + (low - estimate) * stretch),
         high=float(estimate + (high - estimate) * stretch),
         level=level,
-        seeds_seen=_any_repeated(codes),
+        seeds_seen=bool(len(noise)),
     )
 
 
 def group_mean(scores: ArrayLike, *, groups: Sequence[Hashable]) -> float:
     """The mean of `scores` [rows, clips] in which each group weighs the same, however many rows it has."""
     return float(_group_mean_weights(_codes(groups)) @ np.asarray(scores, dtype=np.float64).mean(axis=1))
-
-
-def seed_weights(codes: NDArray[np.intp], *, rng: np.random.Generator, resamples: int) -> Floats:
-    """[resamples, rows]: in each group S - 1 of its S rows with replacement; a group's weights sum to 1 / groups.
-
-    A row that is alone in its group stays: its seed noise cannot be seen.
-    """
-    weights = np.zeros((resamples, codes.size))
-    groups = int(codes.max()) + 1
-    for group in range(groups):
-        members = np.flatnonzero(codes == group)
-        kept = max(members.size - 1, 1)
-        counts = rng.multinomial(kept, np.full(members.size, 1 / members.size), size=resamples)
-        weights[:, members] = counts / (kept * groups)
-    return weights
 
 
 def clip_weights(clips: int, *, rng: np.random.Generator, resamples: int) -> Floats:
@@ -121,25 +112,28 @@ def _group_mean_weights(codes: NDArray[np.intp]) -> Floats:
     return 1 / (sizes[codes] * sizes.size)
 
 
-def _any_repeated(codes: NDArray[np.intp]) -> bool:
-    return bool((np.bincount(codes) > 1).any())
+def _seed_noise(values: Floats, codes: NDArray[np.intp]) -> Floats:
+    """[r, clips]: rows minus their group's mean, to the variance of one row; none from groups with a single row."""
+    sizes = np.bincount(codes)[codes]
+    member = np.eye(int(codes.max()) + 1)[codes]
+    means = (member.T @ values) / member.sum(axis=0)[:, None]
+    repeated = sizes > 1
+    return (values - means[codes])[repeated] * np.sqrt(sizes / np.maximum(sizes - 1, 1))[repeated, None]
 
 
-def _small_sample_stretch(values: Floats, codes: NDArray[np.intp], level: float) -> float:
-    """t / normal quantile at the degrees of freedom of the variance components: clips, and seeds of each group."""
-    groups = int(codes.max()) + 1
-    by_clip = _group_mean_weights(codes) @ values
+def _small_sample_stretch(
+    by_clip: Floats, noise: Floats, weights: Floats, codes: NDArray[np.intp], level: float
+) -> float:
+    """t / normal quantile at the degrees of freedom of the two variance components, clips and seeds."""
     parts = [(by_clip.var(ddof=1) / by_clip.size, by_clip.size - 1)]
-    means = values.mean(axis=1)
-    for group in range(groups):
-        own = means[codes == group]
-        if own.size > 1:
-            parts.append((own.var(ddof=1) / own.size / groups**2, own.size - 1))
+    if len(noise):
+        sizes = np.bincount(codes)
+        parts.append(((noise.mean(axis=1) ** 2).mean() * (weights**2).sum(), int((sizes - 1).sum())))
     total = sum(variance for variance, _ in parts)
     if total == 0:
         return 1.0
     freedom = total**2 / sum(variance**2 / degrees for variance, degrees in parts)
-    upper = 1 - (1 - level) / 2
+    upper = (1 + level) / 2
     return float(stats.t.ppf(upper, freedom) / stats.norm.ppf(upper))
 
 

@@ -17,11 +17,14 @@ from analysis.bootstrap import Interval, group_mean, mean_interval
 
 
 class Member(NamedTuple):
-    """One trial of a set: what it is paired by (its point without the compared axis) and its seed."""
+    """One trial of a set: what it is paired by (its point without the compared axis) and its seed.
+
+    seed: None for what no seed can change, such as a base that is not trained.
+    """
 
     trial: str
     key: Hashable
-    seed: int
+    seed: int | None
 
 
 class Pair(NamedTuple):
@@ -61,22 +64,19 @@ class Comparison:
         """What the interval rests on."""
         seeds = "clips and seeds resampled" if self.difference.seeds_seen else "one seed: clips resampled only"
         left_out = f", {self.clips_left_out} clips not scored in every trial left out" if self.clips_left_out else ""
-        return f"{self.difference.level:.0%} paired bootstrap, {self.pairs} pairs x {self.clips} clips, {seeds}{left_out}"
+        size = f"{self.pairs} pairs x {self.clips} clips"
+        return f"{self.difference.level:.0%} paired bootstrap, {size}, {seeds}{left_out}"
 
 
 def pair(left: Sequence[Member], right: Sequence[Member]) -> tuple[Pair, ...]:
-    """Trials of equal key and seed; where the right side has one seed for a key, it meets every seed of the left.
+    """Trials of equal key and seed; a right member without a seed meets every seed of its key.
 
-    The second rule is for what has no seed, such as a base that is not trained. Members without a partner are left out.
+    Members without a partner are left out.
     """
-    by_seed = {(member.key, member.seed): member for member in right}
-    per_key: dict[Hashable, list[Member]] = {}
-    for member in right:
-        per_key.setdefault(member.key, []).append(member)
+    partners = {(member.key, member.seed): member for member in right}
     found: list[Pair] = []
     for member in left:
-        candidates = per_key.get(member.key, [])
-        partner = candidates[0] if len(candidates) == 1 else by_seed.get((member.key, member.seed))
+        partner = partners.get((member.key, member.seed)) or partners.get((member.key, None))
         if partner is not None:
             found.append(Pair(member.trial, partner.trial, member.key))
     return tuple(found)
@@ -91,7 +91,10 @@ def compare(
     rng: np.random.Generator,
     level: float = 0.95,
 ) -> Comparison:
-    """The paired difference left - right. scores: {trial: {clip: score}}; ValueError without a pair or a common clip."""
+    """The paired difference left - right of scores {trial: {clip: score}}.
+
+    ValueError without a pair, for a trial without scores, and where the trials share no clip.
+    """
     if not pairs:
         raise ValueError(f"no trial of {left} meets one of {right} at the same point; nothing can be compared")
     trials = sorted({trial for one in pairs for trial in (one.left, one.right)})

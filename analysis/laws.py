@@ -1,7 +1,7 @@
 """Laws: y = E + sum_k c_k term_k(exponents, x), their fit, its status and its clustered intervals.
 
-A law is a row of LAWS: its terms, its exponents and their range; `projection` does the numerics and `bootstrap` the
-drawing. What cannot be told from the data stands in `Fit.status` and in `effect_sentence`, never hidden behind a number.
+A law is a row of LAWS: its terms, its exponents and their range; `projection` does the numerics and `bootstrap` draws.
+What cannot be told from the data stands in `Fit.status` and in `effect_sentence`, never hidden behind a number.
 """
 
 from __future__ import annotations
@@ -227,9 +227,7 @@ def _effects(law: Law, xs: Floats, exponents: Floats, coefficients: Floats) -> F
     return values[:, 1] - values[:, 0]
 
 
-def _profile(
-    law: Law, problem: Problem, best: Floats, objective: float
-) -> tuple[dict[str, tuple[float, float]], bool]:
+def _profile(law: Law, problem: Problem, best: Floats, objective: float) -> tuple[dict[str, tuple[float, float]], bool]:
     """Each exponent's 95 % range by the F profile, and whether the law is identified (see FitStatus)."""
     blocks = int(problem.codes.max()) + 1
     shape = len(law.names) - 1
@@ -281,7 +279,8 @@ def _check(law: Law, xs: Floats, ys: Floats, codes: Codes) -> None:
         raise FitError(f"y is {ys[0]:g} at every point; there is nothing to fit")
     levels, needed = len(np.unique(xs, axis=0)), len(law.names) + 1
     if levels < needed:
-        raise FitError(f"{levels} levels of {', '.join(law.factors)} are too few for the {law.name} law; it takes {needed}")
+        named = ", ".join(law.factors)
+        raise FitError(f"{levels} levels of {named} are too few for the {law.name} law; it takes {needed}")
     if ys.size <= len(law.names) + int(codes.max()):
         raise FitError(f"{ys.size} points are too few for {len(law.names) + int(codes.max())} parameters")
 

@@ -76,7 +76,7 @@ def _sweep(costs: Floats) -> NDArray[np.bool_]:
 
 
 def _filter(costs: Floats) -> NDArray[np.bool_]:
-    """Distinct points sorted lexicographically: nobody is dominated by a later one, so each survivor sweeps the rest."""
+    """Distinct points in lexicographic order: nobody is dominated by a later one, so each survivor sweeps the rest."""
     keep = np.ones(len(costs), dtype=np.bool_)
     for index in range(len(costs)):
         if keep[index]:

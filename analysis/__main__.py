@@ -1,0 +1,61 @@
+"""`python -m analysis report STORAGE/STUDY`: the report of a study, from its records alone."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from analysis import evidence as committed
+from analysis import report, table
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command and gives its exit status: 0, or 2 with one line on stderr for input that cannot be used."""
+    given = _parser().parse_args(arguments)
+    try:
+        given.run(given)
+    except (ValueError, OSError) as error:
+        print(f"analysis: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m analysis", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    one = commands.add_parser("report", help="write one HTML file that opens offline, and print its path")
+    _where(one)
+    one.add_argument("-o", "--output", metavar="FILE.html", help="default: NAME.html in the current folder")
+    one.add_argument("--markdown", metavar="DIR", type=Path, help="also write NAME.md with its SVGs there")
+    one.set_defaults(run=_report)
+    two = commands.add_parser("records", help="write a storage's records in the form that is committed")
+    _where(two)
+    two.add_argument("-o", "--output", metavar="DIR", type=Path, required=True, help="for NAME.jsonl and its examples")
+    two.set_defaults(run=_records)
+    return parser
+
+
+def _where(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("where", metavar="STUDY_OR_RECORDS", help="STORAGE/STUDY, STORAGE/STUDY/VERSION or NAME.jsonl")
+    parser.add_argument("--version", help="which version, where a study has several")
+
+
+def _report(given: argparse.Namespace) -> None:
+    found = table.read(given.where, version=given.version)
+    answered = report.answer(found)
+    path = Path(given.output or f"{found.study}.html")
+    sha256 = report.write_html(found, path, answered=answered)
+    if given.markdown:
+        print(report.write_markdown(found, given.markdown, sha256=sha256, answered=answered).resolve())
+    print(path.resolve())
+
+
+def _records(given: argparse.Namespace) -> None:
+    found = table.read(given.where, version=given.version)
+    for path in committed.write(found, given.output):
+        print(path.resolve())
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,130 @@
+"""Finished trials by configuration: seeds averaged, the test score with its interval. What a plot's mark stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analysis.bootstrap import Interval, mean_interval
+from analysis.table import COST_COLUMNS, Evidence, config_name, in_order
+from vqlora.record import Record, Status
+
+LABELS = {
+    "cider": ("CIDEr-D", ""),
+    "bleu_4": ("BLEU-4", ""),
+    "rouge_l": ("ROUGE-L", ""),
+    "loss": ("loss", ""),
+    "cost.train_peak_gib": ("peak memory in training", "GiB"),
+    "cost.infer_peak_gib": ("peak memory in inference", "GiB"),
+    "cost.latency_ms": ("latency per clip", "ms"),
+    "cost.latency_p90_ms": ("latency per clip, 90th percentile", "ms"),
+    "cost.train_seconds": ("training time", "s"),
+    "cost.step_seconds": ("time per step", "s"),
+    "cost.train_flops": ("FLOPs of training", ""),
+    "cost.infer_flops": ("FLOPs per clip", ""),
+    "cost.trainable_params": ("trainable parameters", ""),
+    "cost.adapter_bytes": ("adapter", "bytes"),
+    "cost.base_bytes": ("base", "bytes"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One point on one device. values: val.*, test.* and cost.* averaged over seeds; absent where not measured.
+
+    score: the test score of the metric that `configurations` was asked for, resampled over clips and seeds.
+    """
+
+    name: str
+    point: Mapping[str, Any]
+    device: str
+    method: str
+    recipe: Mapping[str, Any]
+    seeds: int
+    values: Mapping[str, float]
+    score: Interval
+
+    def has(self, *names: str) -> bool:
+        """Whether all of these were measured."""
+        return all(name in self.values for name in names)
+
+
+def label(name: str, *, unit: bool = False) -> str:
+    """A column's name for readers, with its unit if asked; the name itself where there is no better one."""
+    words, measure = LABELS.get(name) or LABELS.get(name.removeprefix("val.").removeprefix("test."), (name, ""))
+    return f"{words}, {measure}" if unit and measure else words
+
+
+def number(value: float) -> str:
+    """Four significant digits; '–' for what was not measured."""
+    if not np.isfinite(value):
+        return "–"
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.4g}"
+
+
+def amount(name: str, value: float) -> str:
+    """A value with its unit."""
+    return f"{number(value)} {LABELS.get(name, ('', ''))[1]}".rstrip()
+
+
+def finished(evidence: Evidence) -> list[Record]:
+    """The trials that may enter a fit, a comparison or a frontier, by point and seed."""
+    known = {record.trial: record for record in evidence.records}
+    return [known[trial] for trial in evidence.frame["trial"] if known[trial].status is Status.DONE]
+
+
+def method_of(record: Record) -> str:
+    """The kind of the recipe's method; '' if the recipe does not say."""
+    return str((record.recipe.get("method") or {}).get("kind") or "")
+
+
+def configurations(evidence: Evidence, *, metric: str) -> list[Config]:
+    """Every finished configuration, each device apart, in the table's order."""
+    scores = evidence.scores(split="test", metric=metric)
+    grouped: dict[tuple[str, str], list[Record]] = {}
+    for record in finished(evidence):
+        key = (config_name(record.point, evidence.axes), record.provenance.device)
+        grouped.setdefault(key, []).append(record)
+    return [
+        Config(
+            name=name,
+            point=records[0].point,
+            device=device,
+            method=method_of(records[0]),
+            recipe=records[0].recipe,
+            seeds=len(records),
+            values=_means(records),
+            score=_interval([scores[r.trial] for r in records if r.trial in scores], name),
+        )
+        for (name, device), records in grouped.items()
+    ]
+
+
+def levels(points: Iterable[Mapping[str, Any]], axis: str) -> list[Any]:
+    """The values that an axis takes, in order; points without the axis are passed over."""
+    return in_order(point[axis] for point in points if point.get(axis) is not None)
+
+
+def _means(records: Sequence[Record]) -> dict[str, float]:
+    """Each number's mean over the seeds that have it."""
+    found: dict[str, list[float]] = {}
+    for record in records:
+        for split, metrics in record.metrics.items():
+            for name, value in metrics.items():
+                found.setdefault(f"{split}.{name}", []).append(value)
+        for column in COST_COLUMNS:
+            value = getattr(record.cost, column.removeprefix("cost."))
+            if value is not None:
+                found.setdefault(column, []).append(float(value))
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+def _interval(scores: Sequence[Mapping[str, float]], name: str) -> Interval:
+    common = sorted(set.intersection(*map(set, scores))) if scores else []
+    if not common:
+        return Interval(estimate=np.nan, low=np.nan, high=np.nan)
+    values = [[one[clip] for clip in common] for one in scores]
+    return mean_interval(values, groups=[name] * len(values), rng=np.random.default_rng(0))

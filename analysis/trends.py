@@ -1,0 +1,139 @@
+"""The law of a score in one factor, from finished trials: its sentence and its plot. The fitting is `laws`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from analysis import laws
+from analysis.configs import label, levels
+from analysis.plots import Band, Chart, Finding, Line, Marks
+from analysis.table import Evidence, config_name
+from vqlora.record import Record
+
+SEED = 0
+
+
+def law_of(
+    evidence: Evidence, records: Sequence[Record], *, metric: str, factor: str, block: str
+) -> tuple[Finding, Chart | None]:
+    """The saturating law of a test metric in `factor`, an asymptote for each `block`; no plot where it has no fit."""
+    what = f"{label(metric)} on test"
+    known = [record for record in records if metric in record.metrics["test"]]
+    x = [float(record.point[factor]) for record in known]
+    y = [record.metrics["test"][metric] for record in known]
+    try:
+        fitted = laws.fit(laws.LAWS["saturating"], x, y, blocks=[record.point[block] for record in known])
+    except laws.FitError as error:
+        return Finding(sentence=f"law of {what} in {factor}: not answered", basis=str(error), clear=False), None
+    spread = _spread(evidence, known, fitted, x, y, metric, block)
+    sentence = laws.effect_sentence(fitted, spread, factor=factor, what=what)
+    clear = spread is not None and spread.effect.clear_of_zero
+    finding = Finding(sentence=sentence, basis=_basis(fitted, spread, factor, block), clear=clear)
+    return finding, _chart(known, fitted, spread, metric=metric, factor=factor, block=block, sentence=sentence)
+
+
+def _spread(
+    evidence: Evidence,
+    records: Sequence[Record],
+    fitted: laws.Fit,
+    x: Sequence[float],
+    y: Sequence[float],
+    metric: str,
+    block: str,
+) -> laws.Uncertainty | None:
+    """The law's intervals over configurations, and over clips where all trials share scored ones; None for too few."""
+    scores = evidence.scores(split="test", metric=metric)
+    own = [scores.get(record.trial, {}) for record in records]
+    common = sorted(set.intersection(*map(set, own)))
+    try:
+        return laws.uncertainty(
+            fitted,
+            x,
+            y,
+            clusters=[config_name(record.point, evidence.axes) for record in records],
+            blocks=[record.point[block] for record in records],
+            clip_scores=[[one[clip] for clip in common] for one in own] if common else None,
+            rng=np.random.default_rng(SEED),
+        )
+    except laws.FitError:
+        return None
+
+
+def _basis(fitted: laws.Fit, spread: laws.Uncertainty | None, factor: str, block: str) -> str:
+    method = f"no interval below {laws.MIN_CLUSTERS} configurations"
+    if spread:
+        clips = f" and {spread.clips} clips" if spread.clips else ""
+        method = f"{spread.level:.0%} cluster bootstrap of {spread.clusters} configurations{clips}"
+    return (
+        f"{fitted.law.equation} with x = {factor} and an asymptote for each {block}, least squares over "
+        f"{fitted.points} trials: {_status(fitted)}; {_parameters(fitted, spread)}; {method}"
+    )
+
+
+def _status(fitted: laws.Fit) -> str:
+    edges = f" ({', '.join(fitted.at_bounds)})" if fitted.at_bounds else ""
+    return fitted.status.value + edges
+
+
+def _parameters(fitted: laws.Fit, spread: laws.Uncertainty | None) -> str:
+    if fitted.status is laws.FitStatus.NOT_IDENTIFIED:
+        return "its parameters are not given, because others fit as well"
+    return ", ".join(
+        f"{name} {spread.params[name]}" if spread else f"{name} {value:.3g}" for name, value in fitted.params.items()
+    )
+
+
+def _chart(
+    records: Sequence[Record],
+    fitted: laws.Fit,
+    spread: laws.Uncertainty | None,
+    *,
+    metric: str,
+    factor: str,
+    block: str,
+    sentence: str,
+) -> Chart:
+    grid = np.geomspace(fitted.low_x[0], fitted.high_x[0], 60)
+    bands: list[Band] = []
+    if spread:
+        x, low, high = spread.band_x.tolist(), spread.curve_low.tolist(), spread.curve_high.tolist()
+        bands.append(Band(name=f"{spread.level:.0%} band", x=x, low=low, high=high))
+    marks = [
+        _marks([one for one in records if one.point[block] == value], metric, factor, f"{block} {value}", style)
+        for style, value in enumerate(levels((record.point for record in records), block))
+    ]
+    return Chart(
+        id=f"law-{metric}",
+        title=f"Law of {factor}: {label(metric)}",
+        summary=f"{sentence[:1].upper()}{sentence[1:]}. Fit: {_status(fitted)}. The curve is the mean over {block}, "
+        "each mark one trial.",
+        x_label=factor,
+        y_label=f"{label(metric)} on test",
+        header=("trial", factor, block, "seed", label(metric)),
+        rows=[_row(record, metric, factor, block) for record in records],
+        marks=marks,
+        lines=[Line(name=fitted.law.equation, x=grid.tolist(), y=fitted.predict(grid).tolist())],
+        bands=bands,
+        log_x=True,
+    )
+
+
+def _marks(records: Sequence[Record], metric: str, factor: str, name: str, style: int) -> Marks:
+    values = [record.metrics["test"][metric] for record in records]
+    return Marks(
+        name=name,
+        x=[float(record.point[factor]) for record in records],
+        y=values,
+        hovers=[
+            [f"{name}, {factor} {record.point[factor]}, seed {record.seed}", f"{label(metric)} {value:.4f}"]
+            for record, value in zip(records, values, strict=True)
+        ],
+        style=style,
+    )
+
+
+def _row(record: Record, metric: str, factor: str, block: str) -> tuple[str, ...]:
+    point, value = record.point, record.metrics["test"][metric]
+    return (record.trial, str(point[factor]), str(point[block]), str(record.seed), f"{value:.4f}")

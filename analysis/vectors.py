@@ -1,0 +1,117 @@
+"""Plots -> SVG text by matplotlib, for the committed reports and for papers. No files; equal plots give equal text.
+
+The same palette and shapes as `figures`. Text stays text, so the files are small and searchable.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.plots import PALETTE, Chart, Grid, Line, Marks, Plot
+
+SHAPES = ("o", "s", "D", "^", "P", "X", "*", "h")
+INK = "#333333"
+SETTINGS: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "vqlora",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#888888",
+    "axes.labelcolor": INK,
+    "axes.grid": True,
+    "grid.color": "#E2E2E2",
+    "text.parse_math": False,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+def svg(plot: Plot, *, width_inches: float = 6.75, height_inches: float = 3.9) -> str:
+    """The plot as SVG on white, without a date and with fixed ids."""
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(width_inches, height_inches), layout="constrained")
+        axes = figure.add_subplot()
+        if isinstance(plot, Grid):
+            _grid(figure, axes, plot)
+        elif isinstance(plot, Chart):
+            _chart(axes, plot)
+        axes.set_xlabel(plot.x_label)
+        axes.set_ylabel(plot.y_label)
+        axes.set_title(plot.title, loc="left", fontsize=10)
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    # matplotlib ends some lines in spaces, which version control flags
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
+
+
+def _chart(axes: Axes, plot: Chart) -> None:
+    for band in plot.bands:
+        axes.fill_between(band.x, band.low, band.high, color="#808080", alpha=0.25, linewidth=0, label=band.name)
+    for line in plot.lines:
+        _line(axes, line)
+    for marks in plot.marks:
+        _marks(axes, marks)
+    if plot.log_x:
+        ticks = sorted({float(value) for marks in plot.marks for value in marks.x})
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    if plot.from_zero:
+        axes.set_ylim(bottom=0)
+    if any(axes.get_legend_handles_labels()):
+        axes.legend(frameon=False, fontsize=8)
+
+
+def _line(axes: Axes, line: Line) -> None:
+    axes.plot(
+        line.x,
+        line.y,
+        color=INK if line.style is None else PALETTE[line.style % len(PALETTE)],
+        linewidth=1,
+        linestyle="--" if line.dashed else "-",
+        drawstyle="steps-post" if line.step else "default",
+        label=line.name if line.in_legend else None,
+    )
+
+
+def _marks(axes: Axes, marks: Marks) -> None:
+    colour = PALETTE[marks.style % len(PALETTE)]
+    y = np.asarray(marks.y, dtype=np.float64)
+    bars = None
+    if marks.low:
+        bars = np.nan_to_num(np.abs(np.stack([y - np.asarray(marks.low), np.asarray(marks.high) - y])))
+    axes.errorbar(
+        list(marks.x),
+        y,
+        yerr=bars,
+        fmt=SHAPES[marks.style % len(SHAPES)],
+        color=colour,
+        markerfacecolor="none" if marks.hollow else colour,
+        markersize=4.5,
+        elinewidth=0.7,
+        capsize=2,
+        label=marks.name,
+    )
+    for x, height, text in zip(marks.x, y, marks.labels, strict=False):
+        axes.annotate(text, (x, height), xytext=(4, 4), textcoords="offset points", fontsize=6.5, color=INK)
+
+
+def _grid(figure: Figure, axes: Axes, plot: Grid) -> None:
+    values = np.array(plot.values, dtype=np.float64)
+    image = axes.imshow(values, cmap="cividis", origin="lower", aspect="auto")
+    axes.grid(False)
+    axes.set_xticks(range(len(plot.columns)), plot.columns)
+    axes.set_yticks(range(len(plot.lines)), plot.lines)
+    middle = np.nanmean([np.nanmin(values), np.nanmax(values)])
+    for down, line in enumerate(plot.texts):
+        for across, text in enumerate(line):
+            colour = "black" if values[down, across] > middle else "white"
+            axes.text(across, down, text, ha="center", va="center", color=colour)
+    figure.colorbar(image, label=plot.colour_label)

@@ -1,0 +1,173 @@
+"""Configurations -> plots: the frontier, the grid, the learning curves. Laws are drawn by `trends`.
+
+Choosing reads validation scores and costs; what is drawn is the test score, with the gap between the two stated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from analysis import pareto
+from analysis.configs import LABELS, Config, amount, label, levels, number
+from analysis.plots import Chart, Grid, Line, Marks
+from analysis.table import Evidence
+from vqlora.record import Status
+
+
+def frontier(configs: Sequence[Config], *, metric: str, direction: str, cost: str, group: str, id: str) -> Chart:
+    """Test score against a cost; on the frontier is who is not dominated in validation score and cost.
+
+    direction: of the score, 'max' or 'min'; less of a cost is better. Configurations in which one of the three numbers
+    is missing are passed over. ValueError where the costs were measured on different devices.
+    """
+    val, test = f"val.{metric}", f"test.{metric}"
+    known = [config for config in configs if config.has(val, test, cost)]
+    pareto.refuse_mixed_devices([cost], [config.device for config in known])
+    pairs = [[config.values[val], config.values[cost]] for config in known]
+    mask = pareto.non_dominated(np.reshape(pairs, (-1, 2)), directions=(direction, "min"))
+    chosen = {config.name for config, on_front in zip(known, mask, strict=True) if on_front}
+    front = sorted((config for config in known if config.name in chosen), key=lambda config: config.values[cost])
+    marks = [
+        _marks([one for one in known if one.point.get(group) == value], group, value, style, cost, metric, chosen)
+        for style, value in enumerate(levels((config.point for config in known), group))
+    ]
+    x, y = [config.values[cost] for config in front], [config.values[test] for config in front]
+    return Chart(
+        id=id,
+        title=f"{label(metric)} against {label(cost)}",
+        summary=_frontier_summary(known, front, metric=metric, direction=direction, cost=cost),
+        x_label=label(cost, unit=True),
+        y_label=f"{label(metric)} on test",
+        header=("configuration", label(cost, unit=True), "validation", "test", "95 % interval", "gap", "on frontier"),
+        rows=[_frontier_row(config, metric, cost, config.name in chosen) for config in known],
+        marks=marks,
+        lines=[Line(name="frontier", x=x, y=y, step=True)],
+    )
+
+
+def grid(configs: Sequence[Config], *, metric: str, across: str, down: str, id: str = "grid") -> Grid:
+    """Test scores of `across` x `down`; several configurations in one cell are averaged."""
+    name = f"test.{metric}"
+    cells: dict[tuple[Any, Any], list[float]] = {}
+    for config in configs:
+        if config.has(name):
+            cells.setdefault((config.point.get(down), config.point.get(across)), []).append(config.values[name])
+    columns, lines = (levels((config.point for config in configs), axis) for axis in (across, down))
+    values = [[float(np.mean(cells.get((line, column), [np.nan]))) for column in columns] for line in lines]
+    texts = [["" if np.isnan(value) else f"{value:.3f}" for value in row] for row in values]
+    spread = f"from {np.nanmin(values):.3f} to {np.nanmax(values):.3f}"
+    return Grid(
+        id=id,
+        title=f"{label(metric)} by {across} and {down}",
+        summary=f"{label(metric)} on test for each {across} and {down}, seeds averaged: {spread}.",
+        x_label=across,
+        y_label=down,
+        header=(f"{down} \\ {across}", *map(str, columns)),
+        rows=[(str(line), *row) for line, row in zip(lines, texts, strict=True)],
+        columns=[str(column) for column in columns],
+        lines=[str(line) for line in lines],
+        values=values,
+        texts=texts,
+        colour_label=label(metric),
+    )
+
+
+def curves(evidence: Evidence, *, group: str, key: str = "loss", id: str = "curves") -> Chart:
+    """One line a trial that has a curve, coloured by `group`; trials that ended early are dashed."""
+    styles = {value: style for style, value in enumerate(levels((r.point for r in evidence.records), group))}
+    lines: list[Line] = []
+    rows: list[tuple[str, ...]] = []
+    for record in evidence.records:
+        points = [(row["step"], row[key]) for row in record.curve if row.get(key) is not None]
+        value = record.point.get(group)
+        if not points or value is None:
+            continue
+        steps, values = zip(*points, strict=True)
+        dashed = record.status is not Status.DONE
+        lines.append(Line(name=f"{group} {value}", x=steps, y=values, style=styles[value], dashed=dashed))
+        rows.append((record.trial, str(len(points)), number(values[0]), number(values[-1]), str(steps[-1])))
+    return Chart(
+        id=id,
+        title=f"Learning curves: {label(key)}",
+        summary=f"Training {label(key)} over steps of {len(lines)} trials; dashed lines ended before their last step.",
+        x_label="step",
+        y_label=f"training {label(key)}",
+        header=("trial", "points", "first", "last", "last step"),
+        rows=rows,
+        lines=_named_once(lines),
+    )
+
+
+def mark_label(config: Config, group: str) -> str:
+    """What tells a mark from its group: 'zero-shot', or the values of the other axes."""
+    if config.method == "zero_shot":
+        return "zero-shot"
+    return " ".join(str(value) for axis, value in config.point.items() if axis != group)
+
+
+def hover(config: Config, metric: str, *, on_front: bool) -> list[str]:
+    """The whole configuration, its scores and its costs, one line each."""
+    recipe, score = config.recipe, config.score
+    val, test = config.values[f"val.{metric}"], config.values[f"test.{metric}"]
+    schedule: Mapping[str, Any] = recipe.get("schedule") or {}
+    settings = [f"{name} {value}" for name, value in sorted(schedule.items())]
+    lines = [
+        config.name + (" (on the frontier)" if on_front else ""),
+        f"{label(metric)} on test {test:.3f} [{score.low:.3f}, {score.high:.3f}]",
+        f"on validation {val:.3f}, gap {test - val:+.3f}",
+        f"{config.method}, {config.seeds} seed{'s' if config.seeds > 1 else ''}",
+        f"base {recipe.get('base')}, data {recipe.get('data')}",
+        *(", ".join(settings[start : start + 4]) for start in range(0, len(settings), 4)),
+        *(f"{label(cost)} {amount(cost, config.values[cost])}" for cost in LABELS if config.has(cost)),
+        config.device,
+    ]
+    return [line for line in lines if line]
+
+
+def _marks(
+    configs: Sequence[Config], group: str, value: Any, style: int, cost: str, metric: str, chosen: set[str]
+) -> Marks:
+    return Marks(
+        name=f"{group} {value}",
+        x=[config.values[cost] for config in configs],
+        y=[config.values[f"test.{metric}"] for config in configs],
+        low=[config.score.low for config in configs],
+        high=[config.score.high for config in configs],
+        labels=[mark_label(config, group) for config in configs],
+        hovers=[hover(config, metric, on_front=config.name in chosen) for config in configs],
+        style=style,
+    )
+
+
+def _frontier_summary(
+    known: Sequence[Config], front: Sequence[Config], *, metric: str, direction: str, cost: str
+) -> str:
+    if not front:
+        return f"No finished configuration has both {label(metric)} and {label(cost)}."
+    val, test = f"val.{metric}", f"test.{metric}"
+    gap = np.mean([config.values[test] - config.values[val] for config in front])
+    best = (max if direction == "max" else min)(front, key=lambda config: config.values[val])
+    resampled = "clips and seeds" if any(config.seeds > 1 for config in known) else "clips"
+    return (
+        f"{len(front)} of {len(known)} configurations are on the frontier, chosen on validation, drawn at their "
+        f"test score (test minus validation {gap:+.3f} on average). Best on validation: {best.name}, {label(metric)} "
+        f"{best.values[test]:.3f} on test at {amount(cost, best.values[cost])}. Bars: 95 % bootstrap over {resampled}."
+    )
+
+
+def _frontier_row(config: Config, metric: str, cost: str, on_front: bool) -> tuple[str, ...]:
+    val, test = config.values[f"val.{metric}"], config.values[f"test.{metric}"]
+    span = f"{config.score.low:.3f} to {config.score.high:.3f}" if np.isfinite(config.score.low) else "–"
+    scores = (f"{val:.3f}", f"{test:.3f}", span, f"{test - val:+.3f}")
+    return (config.name, number(config.values[cost]), *scores, "yes" if on_front else "no")
+
+
+def _named_once(lines: Sequence[Line]) -> list[Line]:
+    """Lines by style, each name in the legend once."""
+    ordered = sorted(lines, key=lambda line: line.style or 0)
+    first = {line.name: line for line in reversed(ordered)}
+    return [replace(line, in_legend=first[line.name] is line) for line in ordered]
