@@ -118,6 +118,8 @@ def _opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             stream = container.streams.best("video")
             if not isinstance(stream, VideoStream):
                 raise DecodeError(f"{path}: has no video stream")
+            if stream.codec_context is None:
+                raise DecodeError(f"{path}: its video stream is in no codec that PyAV decodes")
             stream.codec_context.thread_count = 1  # parallel over clips, not within one
             yield container, stream
     except av.FFmpegError as error:
@@ -171,7 +173,7 @@ class _Scan:
             height=height,
             codec=self.stream.codec_context.name,
             container="mp4" if "mp4" in name.split(",") else name.split(",")[0],
-            decord_refusal=self._decord_refusal(name),
+            decord_refusal=self._decord_refusal(container),
         )
 
     def _times(self) -> tuple[tuple[float, ...], float]:
@@ -189,12 +191,14 @@ class _Scan:
         last = max(*self.ends, known[-1] + 1)
         return tuple(float((pts - known[0]) * base) for pts in known), float((last - known[0]) * base)
 
-    def _decord_refusal(self, container: str) -> str | None:
-        context = self.stream.codec_context
-        if container == "avi":
+    def _decord_refusal(self, container: InputContainer) -> str | None:
+        context, name = self.stream.codec_context, container.format.name
+        if name == "avi":
             return "AVI stores no presentation times, and decord returned other frames than those asked for"
-        if context.name != "h264" or "mp4" not in container.split(","):
-            return f"it is proven for H.264 in MP4 only, this is {context.name} in {container}"
+        if context.name != "h264" or "mp4" not in name.split(","):
+            return f"it is proven for H.264 in MP4 only, this is {context.name} in {name}"
+        if len(container.streams.video) > 1:
+            return "there are several video streams, and it may choose another one"
         if context.pix_fmt not in DECORD_FORMATS:
             return f"it converts the pixel format {context.pix_fmt} differently"
         if self.interlaced:
