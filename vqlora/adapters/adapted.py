@@ -82,3 +82,5 @@ class Adapted:
         for name, module in list(self.model.named_modules()):
             if hasattr(module, "lora_A"):
                 self.model.set_submodule(name, module.base_layer)
+        if hasattr(self.model, "peft_config"):
+            del self.model.peft_config

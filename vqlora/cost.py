@@ -1,0 +1,278 @@
+"""What a trial costs and how each number is measured; bytes of weights are in `models.bits`, estimates in `planner`.
+
+Everything is measured on the truly quantised base and on batches whose vision states are computed afresh, so warm
+caches never flatter a number.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+from vqlora.models.bits import model_bytes
+
+GIB = 2**30
+LATENCY_CLIPS = 8
+PROBE_STEPS = 4  # the first is counted (FLOPs, on a CPU memory), the others are timed
+HOW_ON_CPU = "counted from tensors: weights, gradients, optimizer state and saved activations of one step"
+HOW_ON_GPU = "peak of the CUDA allocator, without what other bases of the process hold"
+
+
+# ---- FLOPs ------------------------------------------------------------------------------------------------------
+
+
+def _gemm_4bit(a: Any, b: Any, shape: Any, *rest: Any, out_shape: Any = None, **more: Any) -> int:
+    return 2 * prod(a[:-1]) * shape[0] * shape[1]
+
+
+def _int8_scaled_mm(a: Any, b: Any, *rest: Any, out_shape: Any = None, **more: Any) -> int:
+    return 2 * prod(a) * b[0]
+
+
+def _int8_mixed_scaled_mm(a: Any, ca: Any, cb: Any, *rest: Any, out_shape: Any = None, **more: Any) -> int:
+    return 2 * prod(a) * cb[0]
+
+
+def _attention(q: Any, k: Any, v: Any, *rest: Any, out_shape: Any = None, **more: Any) -> int:
+    return sdpa_flop_count(q, k, v)
+
+
+def _attention_backward(grad: Any, q: Any, k: Any, v: Any, *rest: Any, out_shape: Any = None, **more: Any) -> int:
+    return sdpa_backward_flop_count(grad, q, k, v)
+
+
+def formulas() -> dict[Any, Callable[..., int]]:
+    """FLOPs of operators that torch's counter does not know: bitsandbytes' products, attention on a CPU.
+
+    A quantised product counts like the dense one; dequantisation counts nothing, as a cast would.
+    """
+    import bitsandbytes  # noqa: F401  # defines the operators below
+
+    return {
+        torch.ops.bitsandbytes.gemm_4bit: _gemm_4bit,
+        torch.ops.bitsandbytes.gemv_4bit: _gemm_4bit,
+        torch.ops.bitsandbytes.int8_scaled_mm: _int8_scaled_mm,
+        torch.ops.bitsandbytes.int8_mixed_scaled_mm: _int8_mixed_scaled_mm,
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+    }
+
+
+def flop_counter() -> FlopCounterMode:
+    """Counts what runs inside it, forward and backward; a multiply-add is 2."""
+    return FlopCounterMode(display=False, custom_mapping=formulas())
+
+
+# ---- memory on a CPU --------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class SavedActivations:
+    """Bytes of the distinct storages that autograd keeps for backward, without the weights themselves."""
+
+    weights: frozenset[int]
+    storages: dict[int, int] = field(default_factory=dict)
+
+    def add(self, tensor: Tensor) -> Tensor:
+        # A tensor on the meta device has no address; it keeps its storage alive, so the object names it.
+        storage = tensor.untyped_storage()
+        key = storage._cdata if tensor.is_meta else storage.data_ptr()
+        if key not in self.weights:
+            self.storages[key] = storage.nbytes()
+        return tensor.detach()  # an operator's saved output would hold itself in a cycle
+
+    @property
+    def bytes(self) -> int:
+        return sum(self.storages.values())
+
+
+@contextmanager
+def saved_activations(model: nn.Module) -> Iterator[SavedActivations]:
+    """Counts what is saved for backward by what runs inside.
+
+    bitsandbytes keeps the inputs of 8-bit layers past torch's hooks (its `MatMul8bitFp` on a CPU); they are added.
+    """
+    import bitsandbytes as bnb
+
+    weights = (tensor.untyped_storage() for tensor in (*model.parameters(), *model.buffers()))
+    counter = SavedActivations(frozenset(s._cdata if s.device.type == "meta" else s.data_ptr() for s in weights))
+
+    def keep_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if torch.is_grad_enabled() and inputs[0].requires_grad:
+            counter.add(inputs[0])
+
+    handles = [
+        module.register_forward_pre_hook(keep_input)
+        for module in model.modules()
+        if isinstance(module, bnb.nn.Linear8bitLt)
+    ]
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(counter.add, lambda tensor: tensor):
+            yield counter
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class LivePeak(TorchDispatchMode):
+    """Peak bytes of the tensors that operators made inside and that were alive at once; weights are not among them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = 0
+        self._live: dict[int, tuple[StorageWeakRef, int]] = {}
+        self._total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        known = {leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, Tensor) and leaf.untyped_storage()._cdata not in known:
+                self._born(leaf)
+        return out
+
+    def _born(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        self._live[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
+        self._total += storage.nbytes()
+        if self._total > self.peak:  # the dead are counted out only when they would make a new peak
+            self._live = {key: entry for key, entry in self._live.items() if not entry[0].expired()}
+            self._total = sum(size for _, size in self._live.values())
+            self.peak = max(self.peak, self._total)
+
+
+# ---- probes -----------------------------------------------------------------------------------------------------
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@dataclass(eq=False)
+class StepProbe:
+    """Cost of a training step, from the first PROBE_STEPS steps of a run. Use `with probe.step():` around each."""
+
+    model: nn.Module
+    device: torch.device
+    held_by_others: int = 0
+    seconds: list[float] = field(default_factory=list)
+    flops: float | None = None
+    peak_bytes: int | None = None
+    seen: int = 0
+
+    @property
+    def is_active(self) -> bool:
+        return self.seen < PROBE_STEPS
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Around one step, backward and optimizer included; no effect on its result."""
+        if not self.is_active:
+            yield
+            return
+        self.seen += 1
+        if self.seen == 1:
+            with self._counting():
+                yield
+        else:
+            synchronise(self.device)
+            start = time.perf_counter()
+            yield
+            synchronise(self.device)
+            self.seconds.append(time.perf_counter() - start)
+        if self.device.type == "cuda":
+            self.peak_bytes = torch.cuda.max_memory_allocated(self.device) - self.held_by_others
+
+    @contextmanager
+    def _counting(self) -> Iterator[None]:
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        with saved_activations(self.model) as saved, flop_counter() as flops:
+            yield
+        self.flops = float(flops.get_total_flops())
+        trained = model_bytes(self.model, trainable=True)
+        # AdamW keeps two moments of each trained value, and its gradient has its size.
+        self.peak_bytes = model_bytes(self.model) + 3 * trained + saved.bytes
+
+    def costs(self, steps: int) -> dict[str, Any]:
+        """Fields of `record.Cost` for a training of `steps` steps; None where the run was too short to tell."""
+        step = statistics.median(self.seconds) if self.seconds else None
+        return {
+            "step_seconds": step,
+            "train_seconds": None if step is None else step * steps,
+            "train_peak_gib": None if self.peak_bytes is None else self.peak_bytes / GIB,
+            "train_flops": None if self.flops is None else self.flops * steps,
+        }
+
+
+def measure_inference(
+    answer: Callable[[int], object], clips: int, model: nn.Module, device: torch.device, held_by_others: int = 0
+) -> dict[str, Any]:
+    """Fields of `record.Cost`: `answer(i)` takes clip i from its decoded frames to the last token, at batch size 1."""
+    if clips == 0:
+        return {}
+    live = LivePeak()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        with flop_counter() as flops:
+            answer(0)
+        peak = torch.cuda.max_memory_allocated(device) - held_by_others
+    else:
+        with live, flop_counter() as flops:
+            answer(0)
+        peak = model_bytes(model) + live.peak
+    seconds = []
+    for clip in range(min(clips, LATENCY_CLIPS)):
+        synchronise(device)
+        start = time.perf_counter()
+        answer(clip)
+        synchronise(device)
+        seconds.append(time.perf_counter() - start)
+    return {
+        "infer_peak_gib": peak / GIB,
+        "infer_flops": float(flops.get_total_flops()),
+        "latency_ms": 1e3 * statistics.median(seconds),
+        "latency_p90_ms": 1e3 * percentile(seconds, 0.9),
+    }
+
+
+def percentile(values: list[float], share: float) -> float:
+    """Linear interpolation between the ordered values, as numpy's default."""
+    ordered = sorted(values)
+    place = share * (len(ordered) - 1)
+    low = int(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (place - low) * (ordered[high] - ordered[low])
+
+
+def how(device: torch.device, fields: Mapping[str, Any]) -> dict[str, str]:
+    """How each measured field was measured."""
+    is_gpu = device.type == "cuda"
+    texts = {
+        "train_seconds": "steps x step_seconds, without decoding and evaluation",
+        "step_seconds": f"median of {PROBE_STEPS - 1} steps after the first, vision tower included, frames decoded",
+        "train_peak_gib": HOW_ON_GPU if is_gpu else HOW_ON_CPU,
+        "infer_peak_gib": HOW_ON_GPU if is_gpu else "counted from tensors: weights and the peak of live activations",
+        "latency_ms": f"median of {LATENCY_CLIPS} clips of val at batch size 1, frames decoded, to the last token",
+        "latency_p90_ms": f"90th percentile of {LATENCY_CLIPS} clips of val at batch size 1",
+        "train_flops": "steps x FLOPs counted in one step; dequantisation counts nothing",
+        "infer_flops": "counted on one clip of val, to the last token",
+        "trainable_params": "counted",
+        "adapter_bytes": "trained parameters in fp32 as a safetensors file",
+        "base_bytes": "weights and quantisation constants as stored on the device",
+        "device_seconds": "wall seconds of the trial x devices",
+    }
+    return {name: texts[name] for name, value in fields.items() if value is not None and name in texts}

@@ -1,0 +1,102 @@
+"""Greedy captions of a split and their scores, per example and as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from vqlora.data.example import Example
+from vqlora.data.shapes_text import content_scores
+from vqlora.inputs import Inputs, precision
+from vqlora.metrics.captions import CaptionScores, score_captions
+from vqlora.models.families import IGNORED
+from vqlora.training import world
+
+BATCH = 32  # clips generated together
+SEGMENT = {"en": "ptb", "zh": "char"}  # how captions of a language are cut into words
+KEPT_SCORES = ("cider", "rouge_l", "bleu_4")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """metrics: cider, rouge_l, bleu_4, loss and, where scenes are known, content_*. rows: one per example, as JSON."""
+
+    metrics: dict[str, float]
+    rows: list[dict[str, Any]]
+
+
+@torch.no_grad()
+def evaluate(inputs: Inputs, examples: Sequence[Example], *, split: str, max_new_tokens: int) -> Evaluation:
+    """Captions every example of a split greedily and scores it; with several ranks each captions its share.
+
+    loss: mean cross-entropy (nats) per token of each example's first reference.
+    """
+    rank, ranks = world()
+    own = examples[rank::ranks]
+    texts: dict[str, str] = {}
+    nats = count = 0.0
+    for start in range(0, len(own), BATCH):
+        chunk = own[start : start + BATCH]
+        texts |= dict(zip([e.id for e in chunk], answer(inputs, chunk, max_new_tokens=max_new_tokens), strict=True))
+        loss, tokens = _loss(inputs, chunk)
+        nats, count = nats + loss * tokens, count + tokens
+    if ranks > 1:
+        parts: list[Any] = [None] * ranks
+        dist.all_gather_object(parts, (texts, nats, count))
+        texts = {name: text for part, _, _ in parts for name, text in part.items()}
+        nats, count = sum(part[1] for part in parts), sum(part[2] for part in parts)
+    return _scored(inputs, examples, split, texts, nats / count)
+
+
+def answer(inputs: Inputs, examples: Sequence[Example], *, max_new_tokens: int, fresh: bool = False) -> list[str]:
+    """Greedy captions of one batch; `fresh` runs the vision tower even where its states are in memory."""
+    loaded = inputs.adapted.loaded
+    states = inputs.states(examples, fresh=fresh)
+    tokens = inputs.tokens(examples, [0] * len(examples), generate=True)
+    with torch.no_grad(), precision(loaded.device):
+        return loaded.family.generate(loaded.model, loaded.processor, tokens, states, max_new_tokens=max_new_tokens)
+
+
+def _loss(inputs: Inputs, examples: Sequence[Example]) -> tuple[float, int]:
+    """(mean cross-entropy, label tokens) of the first references."""
+    loaded = inputs.adapted.loaded
+    tokens = inputs.tokens(examples, [0] * len(examples))
+    with precision(loaded.device):
+        loss = loaded.family.loss(loaded.model, tokens, inputs.states(examples))
+    return loss.item(), int((tokens["labels"][:, 1:] != IGNORED).sum())
+
+
+def _scored(
+    inputs: Inputs, examples: Sequence[Example], split: str, texts: dict[str, str], loss: float
+) -> Evaluation:
+    references = {example.id: example.references[inputs.language] for example in examples}
+    scores = score_captions(
+        {example.id: texts[example.id] for example in examples}, references, segment=SEGMENT.get(inputs.language, "ptb")
+    )
+    contents = {e.id: content_scores(texts[e.id], e.attributes) for e in examples if "units" in e.attributes}
+    metrics = {name: scores.scores[name] for name in KEPT_SCORES} | {"loss": loss}
+    for name in next(iter(contents.values()), {}):
+        metrics[f"content_{name}"] = sum(content[name] for content in contents.values()) / len(contents)
+    rows = [_row(inputs, example, split, texts[example.id], scores, contents.get(example.id)) for example in examples]
+    return Evaluation(metrics=metrics, rows=rows)
+
+
+def _row(
+    inputs: Inputs, example: Example, split: str, text: str, scores: CaptionScores, content: dict[str, float] | None
+) -> dict[str, Any]:
+    frames = inputs.frames(example)
+    return {
+        "split": split,
+        "id": example.id,
+        "caption": text,
+        "references": list(example.references[inputs.language]),
+        "scores": {name: scores.per_example[example.id][name] for name in KEPT_SCORES},
+        "bleu": asdict(scores.bleu[example.id]),
+        "content": content,
+        "frame_indices": list(frames.indices),
+        "frame_times_seconds": list(frames.times_seconds),
+    }

@@ -1,0 +1,101 @@
+"""Examples as a model takes them: token batches and vision states, kept while nothing that makes them is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from vqlora.adapters import Adapted
+from vqlora.data.example import Clip, Example, Message
+from vqlora.video.frames import ClipFrames, FrameStore
+
+KEPT_BYTES = 4 * 2**30  # of vision states in host memory; later clips are computed each time
+
+
+def precision(device: torch.device) -> AbstractContextManager[object]:
+    """bf16 arithmetic around fp32 trained weights on a GPU; a CPU computes in fp32."""
+    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
+
+
+@dataclass(eq=False)
+class StateMemory:
+    """Vision states of clips under one base, bit plan, device and frame setting, on the host."""
+
+    states: dict[Clip, Tensor] = field(default_factory=dict)
+    bytes: int = 0
+
+    def keep(self, clip: Clip, state: Tensor) -> None:
+        if self.bytes + state.nbytes <= KEPT_BYTES:
+            self.states[clip] = state.cpu()
+            self.bytes += state.nbytes
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Inputs:
+    """Model inputs of examples for one adapted base.
+
+    A frozen, unadapted vision tower runs clip by clip, so a state is the same to the bit whether it comes from memory
+    or is computed afresh, alone or in a batch. A trained tower runs on the whole batch, with gradients.
+    """
+
+    adapted: Adapted
+    store: FrameStore
+    memory: StateMemory
+    language: str
+
+    @property
+    def device(self) -> torch.device:
+        return self.adapted.loaded.device
+
+    @property
+    def is_vision_frozen(self) -> bool:
+        return "vision" not in self.adapted.trained_roles
+
+    def tokens(
+        self, examples: Sequence[Example], references: Sequence[int], *, generate: bool = False
+    ) -> dict[str, Tensor]:
+        """`Family.batch` of the examples on the device; the assistant's last turn is the reference of that number."""
+        loaded = self.adapted.loaded
+        batch = loaded.family.batch(
+            loaded.processor,
+            loaded.model.config,
+            [self.frames(example).times_seconds for example in examples],
+            [self._conversation(*pair) for pair in zip(examples, references, strict=True)],
+            size=self.store.frames.size,
+            generate=generate,
+        )
+        return {name: tensor.to(self.device) for name, tensor in batch.items()}
+
+    def states(self, examples: Sequence[Example], *, fresh: bool = False) -> list[Tensor]:
+        """Vision states [frames, tokens, width] of each example's clip; `fresh` computes what memory has too."""
+        if not self.is_vision_frozen:
+            return self._run_tower([self.frames(example) for example in examples])
+        return [self._state(example, fresh) for example in examples]
+
+    def frames(self, example: Example) -> ClipFrames:
+        """The example's decoded frames. ValueError unless it has exactly one clip."""
+        if len(example.clips) != 1:
+            raise ValueError(f"example {example.id} has {len(example.clips)} clips; the families here take one")
+        return self.store.get(example.clips[0])
+
+    def _state(self, example: Example, fresh: bool) -> Tensor:
+        kept = None if fresh else self.memory.states.get(example.clips[0])
+        if kept is not None:
+            return kept.to(self.device)
+        with torch.no_grad():
+            state = self._run_tower([self.frames(example)])[0]
+        if example.clips[0] not in self.memory.states:
+            self.memory.keep(example.clips[0], state)
+        return state
+
+    def _run_tower(self, clips: Sequence[ClipFrames]) -> list[Tensor]:
+        loaded = self.adapted.loaded
+        with precision(self.device):
+            return loaded.family.vision_states(loaded.model, loaded.processor, clips)
+
+    def _conversation(self, example: Example, reference: int) -> tuple[Message, ...]:
+        return example.conversation(self.language, reference)
