@@ -1,0 +1,29 @@
+"""`vqlora frames`: the table, the JSON object, and one line for a file that is no video."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from video_files import write_video
+
+from vqlora.video.cli import frames_command
+
+
+def test_the_command_prints_indices_and_times(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = str(write_video(tmp_path / "clip.mp4"))
+    assert frames_command([path, "--budget", "2"]) == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[2:]] == [["10", "1.250"], ["30", "3.750"]]
+    assert frames_command([path, "--sampler", "uniform", "--budget", "2", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["indices"], printed["times_seconds"], printed["frames"]) == ([10, 30], [1.25, 3.75], 40)
+
+
+def test_a_bad_file_or_budget_is_one_line_and_a_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    for argv in ([str(broken)], [str(tmp_path / "none.mp4")], [str(broken), "--budget", "0"]):
+        assert frames_command(argv) == 1
+        out, err = capsys.readouterr()
+        assert not out and err.startswith("vqlora frames: ") and err.count("\n") == 1
