@@ -38,45 +38,67 @@ class Interval:
         return f"{self.estimate:.3g} [{self.low:.3g}, {self.high:.3g}]"
 
 
+@dataclass(frozen=True, kw_only=True)
+class SeedNoise:
+    """How seeds deviate from their configuration's mean: rows [r, clips] to the variance of one seed, and their freedom.
+
+    The noise is taken to be alike in all configurations, so that two or three seeds of each say enough together.
+    """
+
+    rows: Floats
+    degrees: int
+
+
+def seed_noise(scores: ArrayLike, *, groups: Sequence[Hashable]) -> SeedNoise:
+    """The noise in `scores` [rows, clips]; no rows where no group has two. Deviations are scaled by sqrt(S / (S - 1))."""
+    values, codes = np.asarray(scores, dtype=np.float64), _codes(groups)
+    member = np.eye(int(codes.max()) + 1)[codes]
+    sizes = member.sum(axis=0)
+    means = (member.T @ values) / sizes[:, None]
+    own = sizes[codes]
+    scaled = (values - means[codes])[own > 1] * np.sqrt(own / np.maximum(own - 1, 1))[own > 1, None]
+    return SeedNoise(rows=scaled, degrees=int((sizes - 1).sum()))
+
+
 def mean_interval(
     scores: ArrayLike,
     *,
     groups: Sequence[Hashable],
     rng: np.random.Generator,
+    noise: SeedNoise | None = None,
     resamples: int = 2000,
     level: float = 0.95,
 ) -> Interval:
     """The mean of `scores` [rows, clips] with a two-level bootstrap interval; each group weighs the same.
 
     groups: each row's configuration. Clips are drawn once per resample for all rows, which keeps pairs together. Seed
-    noise is drawn from the deviations of the seeds from their configuration's mean, pooled over configurations (that
-    noise is taken to be alike in all) and scaled by sqrt(S / (S - 1)) to be unbiased, so a configuration with one seed
-    has it too. Percentiles are stretched by the ratio of the t to the normal quantile at Satterthwaite's degrees of
-    freedom, because a few seeds say little about their spread. NaN is refused: a missing score has no mean.
+    noise is drawn from `noise`, by default the rows' own, also for a configuration with one seed. Percentiles are
+    stretched by the ratio of the t to the normal quantile at Satterthwaite's degrees of freedom, because a few seeds
+    say little about their spread. NaN is refused: a missing score has no mean.
     """
     values = np.asarray(scores, dtype=np.float64)
     _check(values, groups, level=level, resamples=resamples)
     codes = _codes(groups)
     weights = _group_mean_weights(codes)
     estimate = float(weights @ values.mean(axis=1))
-    noise = _seed_noise(values, codes)
+    noise = noise or seed_noise(values, groups=groups)
     if values.shape[1] == 1:
-        return Interval(estimate=estimate, low=np.nan, high=np.nan, level=level, seeds_seen=bool(len(noise)))
+        return Interval(estimate=estimate, low=np.nan, high=np.nan, level=level, seeds_seen=noise.degrees > 0)
     drawn = np.broadcast_to(weights @ values, (resamples, values.shape[1]))
-    if len(noise):
-        picks = rng.integers(len(noise), size=(resamples, codes.size))
-        shares = np.zeros((resamples, len(noise)))
+    if noise.degrees:
+        picks = rng.integers(len(noise.rows), size=(resamples, codes.size))
+        shares = np.zeros((resamples, len(noise.rows)))
         np.add.at(shares, (np.arange(resamples)[:, None], picks), weights)
-        drawn = drawn + shares @ noise
+        drawn = drawn + shares @ noise.rows
     draws = np.einsum("bc,bc->b", drawn, clip_weights(values.shape[1], rng=rng, resamples=resamples))
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    stretch = _small_sample_stretch(weights @ values, noise, weights, codes, level)
+    stretch = _small_sample_stretch(weights @ values, noise, float((weights**2).sum()), level)
     return Interval(
         estimate=estimate,
         low=float(estimate + (low - estimate) * stretch),
         high=float(estimate + (high - estimate) * stretch),
         level=level,
-        seeds_seen=bool(len(noise)),
+        seeds_seen=noise.degrees > 0,
     )
 
 
@@ -112,23 +134,11 @@ def _group_mean_weights(codes: NDArray[np.intp]) -> Floats:
     return 1 / (sizes[codes] * sizes.size)
 
 
-def _seed_noise(values: Floats, codes: NDArray[np.intp]) -> Floats:
-    """[r, clips]: rows minus their group's mean, to the variance of one row; none from groups with a single row."""
-    sizes = np.bincount(codes)[codes]
-    member = np.eye(int(codes.max()) + 1)[codes]
-    means = (member.T @ values) / member.sum(axis=0)[:, None]
-    repeated = sizes > 1
-    return (values - means[codes])[repeated] * np.sqrt(sizes / np.maximum(sizes - 1, 1))[repeated, None]
-
-
-def _small_sample_stretch(
-    by_clip: Floats, noise: Floats, weights: Floats, codes: NDArray[np.intp], level: float
-) -> float:
-    """t / normal quantile at the degrees of freedom of the two variance components, clips and seeds."""
+def _small_sample_stretch(by_clip: Floats, noise: SeedNoise, share: float, level: float) -> float:
+    """t / normal quantile at the degrees of freedom of the variance of clips and that of seeds, times its share."""
     parts = [(by_clip.var(ddof=1) / by_clip.size, by_clip.size - 1)]
-    if len(noise):
-        sizes = np.bincount(codes)
-        parts.append(((noise.mean(axis=1) ** 2).mean() * (weights**2).sum(), int((sizes - 1).sum())))
+    if noise.degrees:
+        parts.append(((noise.rows.mean(axis=1) ** 2).mean() * share, noise.degrees))
     total = sum(variance for variance, _ in parts)
     if total == 0:
         return 1.0

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.bootstrap import Interval, mean_interval
+from analysis.bootstrap import Interval, SeedNoise, mean_interval, seed_noise
 from analysis.table import COST_COLUMNS, Evidence, config_name, in_order
 from vqlora.record import Record, Status
 
@@ -82,12 +82,15 @@ def method_of(record: Record) -> str:
 
 
 def configurations(evidence: Evidence, *, metric: str) -> list[Config]:
-    """Every finished configuration, each device apart, in the table's order."""
-    scores = evidence.scores(split="test", metric=metric)
+    """Every finished configuration, each device apart, in the table's order; seed noise is pooled over all of them."""
     grouped: dict[tuple[str, str], list[Record]] = {}
     for record in finished(evidence):
         key = (config_name(record.point, evidence.axes), record.provenance.device)
         grouped.setdefault(key, []).append(record)
+    scores = evidence.scores(split="test", metric=metric)
+    common = sorted(set.intersection(*map(set, scores.values()))) if scores else []
+    rows = {trial: [own[clip] for clip in common] for trial, own in scores.items() if common}
+    noise = _noise(grouped, rows)
     return [
         Config(
             name=name,
@@ -97,7 +100,7 @@ def configurations(evidence: Evidence, *, metric: str) -> list[Config]:
             recipe=records[0].recipe,
             seeds=len(records),
             values=_means(records),
-            score=_interval([scores[r.trial] for r in records if r.trial in scores], name),
+            score=_interval([rows[r.trial] for r in records if r.trial in rows], method_of(records[0]), noise),
         )
         for (name, device), records in grouped.items()
     ]
@@ -122,9 +125,16 @@ def _means(records: Sequence[Record]) -> dict[str, float]:
     return {name: float(np.mean(values)) for name, values in found.items()}
 
 
-def _interval(scores: Sequence[Mapping[str, float]], name: str) -> Interval:
-    common = sorted(set.intersection(*map(set, scores))) if scores else []
-    if not common:
+def _noise(grouped: Mapping[tuple[str, str], Sequence[Record]], rows: Mapping[str, list[float]]) -> SeedNoise | None:
+    known = [
+        (rows[record.trial], key) for key, records in grouped.items() for record in records if record.trial in rows
+    ]
+    return seed_noise([row for row, _ in known], groups=[key for _, key in known]) if known else None
+
+
+def _interval(rows: Sequence[Sequence[float]], method: str, noise: SeedNoise | None) -> Interval:
+    """The mean of a configuration's seeds; a base as it is has no seed noise."""
+    if not rows:
         return Interval(estimate=np.nan, low=np.nan, high=np.nan)
-    values = [[one[clip] for clip in common] for one in scores]
-    return mean_interval(values, groups=[name] * len(values), rng=np.random.default_rng(0))
+    own = None if method == "zero_shot" else noise
+    return mean_interval(rows, groups=[0] * len(rows), noise=own, rng=np.random.default_rng(0))

@@ -16,7 +16,12 @@ from analysis.plots import PALETTE, Chart, Grid, Line, Marks, Plot
 SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "hexagon")
 INK = "#808080"  # seen on white and on near-black
 GRID = "#D9D9D9"
-CONFIG = {"responsive": True, "displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
+CONFIG = {
+    "responsive": True,
+    "displaylogo": False,
+    "showSendToCloud": False,  # on by default in plotly.js 4: a button that uploads the data
+    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
+}
 
 AXIS = {"gridcolor": GRID, "linecolor": GRID, "zeroline": False, "automargin": True, "title": {"standoff": 8}}
 
@@ -31,6 +36,7 @@ TEMPLATE = go.layout.Template(
         "legend": {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top", "bgcolor": "rgba(0,0,0,0)"},
         "hoverlabel": {"align": "left", "font": {"size": 12}},
         "hovermode": "closest",
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": INK, "activecolor": PALETTE[0]},
     }
 )
 
@@ -72,9 +78,8 @@ def _chart(plot: Chart) -> go.Figure:
     figure.update_yaxes(title_text=escape(plot.y_label), rangemode="tozero" if plot.from_zero else "normal")
     if any(isinstance(value, str) for marks in plot.marks for value in marks.x):
         figure.update_xaxes(type="category")
-    if plot.log_x:
-        ticks = sorted({value for marks in plot.marks for value in marks.x if not isinstance(value, str)})
-        figure.update_xaxes(tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
+    if plot.ticks:
+        figure.update_xaxes(tickvals=list(plot.ticks), ticktext=[f"{tick:g}" for tick in plot.ticks])
     return figure
 
 
@@ -107,6 +112,7 @@ def _marks(marks: Marks) -> go.Scatter:
         text=[escape(text) for text in marks.labels] or None,
         textposition="middle right",
         textfont={"size": 10},
+        cliponaxis=False,
         marker={"color": colour, "symbol": shape, "size": 9, "line": {"width": 1.5 if marks.hollow else 0}},
         error_y=_bars(marks, colour),
         hovertext=["<br>".join(escape(line) for line in lines) for lines in marks.hovers] or None,

@@ -68,11 +68,12 @@ class Plot:
 
 @dataclass(frozen=True, kw_only=True)
 class Chart(Plot):
-    """Marks, lines and bands over two axes."""
+    """Marks, lines and bands over two axes. ticks: where the x axis is labelled; empty = the drawer's choice."""
 
     marks: Sequence[Marks] = ()
     lines: Sequence[Line] = ()
     bands: Sequence[Band] = ()
+    ticks: Sequence[float] = ()
     log_x: bool = False
     from_zero: bool = False
 

@@ -95,7 +95,7 @@ class Evidence:
 
 
 def read(where: str, *, version: str | None = None) -> Evidence:
-    """The evidence at STORAGE/STUDY, STORAGE/STUDY/VERSION or a committed NAME.jsonl; ValueError where there is none."""
+    """The evidence at STORAGE/STUDY, STORAGE/STUDY/VERSION or NAME.jsonl; ValueError where there is none."""
     return _read_committed(Path(where)) if where.endswith(".jsonl") else _read_stored(where, version)
 
 

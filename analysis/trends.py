@@ -67,7 +67,7 @@ def _basis(fitted: laws.Fit, spread: laws.Uncertainty | None, factor: str, block
         clips = f" and {spread.clips} clips" if spread.clips else ""
         method = f"{spread.level:.0%} cluster bootstrap of {spread.clusters} configurations{clips}"
     return (
-        f"{fitted.law.equation} with x = {factor} and an asymptote for each {block}, least squares over "
+        f"law {fitted.law.equation} with x = {factor}, each {block} with an asymptote of its own, least squares over "
         f"{fitted.points} trials: {_status(fitted)}; {_parameters(fitted, spread)}; {method}"
     )
 
@@ -116,6 +116,7 @@ def _chart(
         marks=marks,
         lines=[Line(name=fitted.law.equation, x=grid.tolist(), y=fitted.predict(grid).tolist())],
         bands=bands,
+        ticks=sorted({float(record.point[factor]) for record in records}),
         log_x=True,
     )
 
@@ -124,7 +125,7 @@ def _marks(records: Sequence[Record], metric: str, factor: str, name: str, style
     values = [record.metrics["test"][metric] for record in records]
     return Marks(
         name=name,
-        x=[float(record.point[factor]) for record in records],
+        x=[float(record.point[factor]) * 1.03**style for record in records],  # beside each other, not on each other
         y=values,
         hovers=[
             [f"{name}, {factor} {record.point[factor]}, seed {record.seed}", f"{label(metric)} {value:.4f}"]

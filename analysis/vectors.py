@@ -60,9 +60,9 @@ def _chart(axes: Axes, plot: Chart) -> None:
     for marks in plot.marks:
         _marks(axes, marks)
     if plot.log_x:
-        ticks = sorted({float(value) for marks in plot.marks for value in marks.x})
         axes.set_xscale("log", base=2)
-        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    if plot.ticks:
+        axes.set_xticks(plot.ticks, [f"{tick:g}" for tick in plot.ticks])
     if plot.from_zero:
         axes.set_ylim(bottom=0)
     if any(axes.get_legend_handles_labels()):

@@ -42,7 +42,7 @@ def frontier(configs: Sequence[Config], *, metric: str, direction: str, cost: st
         summary=_frontier_summary(known, front, metric=metric, direction=direction, cost=cost),
         x_label=label(cost, unit=True),
         y_label=f"{label(metric)} on test",
-        header=("configuration", label(cost, unit=True), "validation", "test", "95 % interval", "gap", "on frontier"),
+        header=("configuration", label(cost, unit=True), "validation", "test", "95% interval", "gap", "on frontier"),
         rows=[_frontier_row(config, metric, cost, config.name in chosen) for config in known],
         marks=marks,
         lines=[Line(name="frontier", x=x, y=y, step=True)],
@@ -155,7 +155,7 @@ def _frontier_summary(
     return (
         f"{len(front)} of {len(known)} configurations are on the frontier, chosen on validation, drawn at their "
         f"test score (test minus validation {gap:+.3f} on average). Best on validation: {best.name}, {label(metric)} "
-        f"{best.values[test]:.3f} on test at {amount(cost, best.values[cost])}. Bars: 95 % bootstrap over {resampled}."
+        f"{best.values[test]:.3f} on test at {amount(cost, best.values[cost])}. Bars: 95% bootstrap over {resampled}."
     )
 
 
