@@ -25,9 +25,7 @@ class Clip:
     def __post_init__(self) -> None:
         start, end = self.start_seconds or 0.0, self.end_seconds
         if start < 0 or (end is not None and end <= start):
-            raise ValueError(
-                f"{self.path}: {start} s to {end} s is no stretch; the end must be after the start >= 0"
-            )
+            raise ValueError(f"{self.path}: {start} s to {end} s is no stretch; the end must be after the start >= 0")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,9 +78,7 @@ class Example:
                     f"example {self.id}: turn {turn} is the {message.role}'s; turns alternate from the user"
                 )
         if not self.messages and self.task not in PROMPTS:
-            raise ValueError(
-                f"example {self.id}: {self.task!r} has no prompt as {sorted(PROMPTS)} have; give messages"
-            )
+            raise ValueError(f"example {self.id}: {self.task!r} has no prompt as {sorted(PROMPTS)} have; give messages")
 
     def conversation(self, language: str, index: int = 0) -> tuple[Message, ...]:
         """The turns to train on; the last one is the assistant's.
