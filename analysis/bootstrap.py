@@ -40,9 +40,10 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class SeedNoise:
-    """How seeds deviate from their configuration's mean: rows [r, clips] to the variance of one seed, and their freedom.
+    """How seeds deviate from their configuration's mean. rows: [r, clips], scaled to the variance of one seed.
 
-    The noise is taken to be alike in all configurations, so that two or three seeds of each say enough together.
+    degrees: of freedom, seeds minus configurations. The noise is taken to be alike in all configurations, so that two
+    or three seeds of each say enough together.
     """
 
     rows: Floats
@@ -50,7 +51,7 @@ class SeedNoise:
 
 
 def seed_noise(scores: ArrayLike, *, groups: Sequence[Hashable]) -> SeedNoise:
-    """The noise in `scores` [rows, clips]; no rows where no group has two. Deviations are scaled by sqrt(S / (S - 1))."""
+    """The noise in `scores` [rows, clips]: deviations times sqrt(S / (S - 1)); none where no group has two rows."""
     values, codes = np.asarray(scores, dtype=np.float64), _codes(groups)
     member = np.eye(int(codes.max()) + 1)[codes]
     sizes = member.sum(axis=0)

@@ -126,9 +126,8 @@ def _means(records: Sequence[Record]) -> dict[str, float]:
 
 
 def _noise(grouped: Mapping[tuple[str, str], Sequence[Record]], rows: Mapping[str, list[float]]) -> SeedNoise | None:
-    known = [
-        (rows[record.trial], key) for key, records in grouped.items() for record in records if record.trial in rows
-    ]
+    trained = [(key, one) for key, records in grouped.items() for one in records if method_of(one) != "zero_shot"]
+    known = [(rows[record.trial], key) for key, record in trained if record.trial in rows]
     return seed_noise([row for row, _ in known], groups=[key for _, key in known]) if known else None
 
 

@@ -1,7 +1,7 @@
 """Laws: y = E + sum_k c_k term_k(exponents, x), their fit, its status and its clustered intervals.
 
 A law is a row of LAWS: its terms, its exponents and their range; `projection` does the numerics and `bootstrap` draws.
-What cannot be told from the data stands in `Fit.status` and in `effect_sentence`, never hidden behind a number.
+What cannot be told from the data stands in `Fit.status`, never hidden behind a number; `trends` puts it into words.
 """
 
 from __future__ import annotations
@@ -181,16 +181,11 @@ def uncertainty(
     per_clip = None if clip_scores is None else np.asarray(clip_scores, dtype=np.float64)
     if per_clip is not None:
         targets = clip_weights(per_clip.shape[1], rng=rng, resamples=resamples) @ per_clip.T
-    problem = Problem(terms=law.terms, x=xs, y=targets, weights=weights, codes=codes)
-    exponents, _ = minimise(problem, law.low, law.high, law.steps)
-    coefficients = solve(problem, exponents[:, None])[0][:, 0]
-    own = asymptotes(problem, exponents, coefficients).mean(axis=1)
-    band = np.tile(np.exp(np.log(xs).mean(axis=0)), (60, 1))
-    band[:, 0] = np.geomspace(xs[:, 0].min(), xs[:, 0].max(), 60)
-    curves = own[:, None] + (law.terms(exponents[:, None], band)[:, 0] @ coefficients[..., None])[..., 0]
-    low, high = np.quantile(curves, _tails(level), axis=0)
-    draws = np.column_stack([own, coefficients, exponents])
-    effects = _effects(law, xs, exponents, coefficients)
+    refits = _refits(law, Problem(terms=law.terms, x=xs, y=targets, weights=weights, codes=codes))
+    draws = np.column_stack(refits)
+    effects = _effects(law, xs, refits[2], refits[1])
+    band = _along_first(xs)
+    low, high = np.quantile(_curves(law, band, *refits), _tails(level), axis=0)
     return Uncertainty(
         level=level,
         clusters=len(set(clusters)),
@@ -206,24 +201,28 @@ def uncertainty(
     )
 
 
-def effect_sentence(fitted: Fit, spread: Uncertainty | None, *, factor: str, what: str) -> str:
-    """What may be said about the factor's effect: its size, or that it is not distinguishable from zero."""
-    span = f"from {factor} {fitted.low_x[0]:g} to {fitted.high_x[0]:g}"
-    if spread is None:
-        return f"effect of {factor} on {what}: {fitted.effect:+.3f} {span}; too few configurations for an interval"
-    inside = f"{spread.effect.estimate:+.3f} [{spread.effect.low:+.3f}, {spread.effect.high:+.3f}] {span}"
-    if spread.effect.clear_of_zero:
-        return f"effect of {factor} on {what}: {inside}"
-    return (
-        f"effect of {factor} is not distinguishable from zero: {what} {inside}; "
-        f"this design would find an effect of {spread.detectable:.3f} in 4 of 5 repetitions"
-    )
+def _refits(law: Law, problem: Problem) -> tuple[Floats, Floats, Floats]:
+    """E [b, 1], coefficients [b, t] and exponents [b, e] of each resample."""
+    exponents, _ = minimise(problem, law.low, law.high, law.steps)
+    coefficients = solve(problem, exponents[:, None])[0][:, 0]
+    return asymptotes(problem, exponents, coefficients).mean(axis=1, keepdims=True), coefficients, exponents
+
+
+def _curves(law: Law, x: Floats, own: Floats, coefficients: Floats, exponents: Floats) -> Floats:
+    """y [b, n] at x [n, f]."""
+    return own + (law.terms(exponents[:, None], x)[:, 0] @ coefficients[..., None])[..., 0]
+
+
+def _along_first(xs: Floats) -> Floats:
+    """60 points along the range of the first factor, the others at their geometric mean."""
+    grid = np.tile(np.exp(np.log(xs).mean(axis=0)), (60, 1))
+    grid[:, 0] = np.geomspace(xs[:, 0].min(), xs[:, 0].max(), 60)
+    return grid
 
 
 def _effects(law: Law, xs: Floats, exponents: Floats, coefficients: Floats) -> Floats:
     """y at the largest x minus y at the smallest, for each row of exponents [b, e]."""
-    ends = np.stack([xs.min(axis=0), xs.max(axis=0)])
-    values = (law.terms(exponents[:, None], ends)[:, 0] @ coefficients[..., None])[..., 0]
+    values = _curves(law, np.stack([xs.min(axis=0), xs.max(axis=0)]), np.zeros((1, 1)), coefficients, exponents)
     return values[:, 1] - values[:, 0]
 
 

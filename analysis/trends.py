@@ -28,10 +28,24 @@ def law_of(
     except laws.FitError as error:
         return Finding(sentence=f"law of {what} in {factor}: not answered", basis=str(error), clear=False), None
     spread = _spread(evidence, known, fitted, x, y, metric, block)
-    sentence = laws.effect_sentence(fitted, spread, factor=factor, what=what)
+    sentence = effect_sentence(fitted, spread, factor=factor, what=what)
     clear = spread is not None and spread.effect.clear_of_zero
     finding = Finding(sentence=sentence, basis=_basis(fitted, spread, factor, block), clear=clear)
     return finding, _chart(known, fitted, spread, metric=metric, factor=factor, block=block, sentence=sentence)
+
+
+def effect_sentence(fitted: laws.Fit, spread: laws.Uncertainty | None, *, factor: str, what: str) -> str:
+    """What may be said about the factor's effect: its size, or that it is not distinguishable from zero."""
+    span = f"from {factor} {fitted.low_x[0]:g} to {fitted.high_x[0]:g}"
+    if spread is None:
+        return f"effect of {factor} on {what}: {fitted.effect:+.3f} {span}; too few configurations for an interval"
+    inside = f"{spread.effect.estimate:+.3f} [{spread.effect.low:+.3f}, {spread.effect.high:+.3f}] {span}"
+    if spread.effect.clear_of_zero:
+        return f"effect of {factor} on {what}: {inside}"
+    return (
+        f"effect of {factor} is not distinguishable from zero: {what} {inside}; "
+        f"this design would find an effect of {spread.detectable:.3f} in 4 of 5 repetitions"
+    )
 
 
 def _spread(
