@@ -76,4 +76,4 @@ def _clipped_cosine(grams: Ngrams, key: np.ndarray, weight: np.ndarray, corpus: 
     dot = np.minimum(weight[ours][index[found]], weight[found]) * weight[found]
     product = np.bincount(grams.caption[found], weights=dot, minlength=captions)
     scale = norm[corpus.owner] * norm
-    return np.divide(product, scale, out=product, where=scale > 0)
+    return np.divide(product, scale, out=np.zeros(captions), where=scale > 0)

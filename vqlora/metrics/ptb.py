@@ -13,8 +13,9 @@ Quirks of the original that change scores, and are therefore kept:
 * a mixed number (`1 1/2`) and a telephone number hold a no-break space: one token for ROUGE-L, two for BLEU and CIDEr;
 * characters beyond the Basic Multilingual Plane (emoji) vanish.
 
-Not kept: a carriage return, a form feed or a Unicode line separator inside a caption shifts every later line of the
-original's output; here it is a space.
+Not kept, because a caption's tokens then depend on its neighbours: a carriage return, a form feed or a Unicode line
+separator inside a caption shifts every later line of the original's output (here it is a space), and a caption that
+ends in a single letter with a full stop loses the stop if the next caption begins with `The`, `A` and the like.
 """
 
 import re
@@ -73,22 +74,21 @@ _RULES = [
     (r"(?i:got)", rf"(?i:ta)(?!{_A})"),
     (r"(?i:lem|gim)", rf"(?i:me)(?!{_A})"),
     (r"'(?i:t)", "(?i:is|was)"),
-    # apostrophes: what splits off, what belongs to its word
-    (r"[A-Za-z]+?", r"(?i:n['`]t)"),
-    (r"(?i:n['`]t)", ""),
-    (r"(?i:'(?:s|m|d|re|ve|ll|n|em|till?|cause))", "(?![A-Za-z])"),
-    (r"'[1-9]0[Ss]", ""),
-    (r"'\d\d", r"(?=\s)"),
-    (r"''|``|'[Nn]'", ""),
-    (r"[DdLlOoNn]'[A-Za-z]{2,}|[A-Za-z]+[AEIOUYaeiouy]'[AEIOUaeiou][A-Za-z]*", ""),
-    (r"(?i:li'l|nat'l|ev'ry|e'er|c'mon|(?:[djl]|ol)')", ""),
+    # apostrophes: what splits off, what belongs to its word; the typographic one takes less care of what follows
+    (r"[A-Za-z]+?", r"(?i:n['’`]t)"),
+    (r"(?i:n['’`]t)", ""),
+    (r"(?i:'(?:s|m|d|re|ve|ll|n|em|till?|cause)(?![a-z])|’(?:s|m|d|re|ve|ll|n|em|till?|cause))", ""),
+    (_WORD, "(?i:'(?:s|m|d|re|ve|ll)(?![a-z])|’(?:s|m|d|re|ve|ll))"),
+    (r"'[1-9]0[Ss]|''|``|'[Nn]'|’[Nn]’|’\d\d[Ss]", ""),
+    (r"['’]\d\d", r"(?=\s)"),
+    (rf"[A-HJ-XZdlno]['’][A-Za-z]{{2,}}|[A-Za-z]+[AEIOUYaeiouy]['’][aeiouA-Z]{_L}*", ""),
+    (r"(?i:li'l|nat'l|ev'ry|e'er|c'mon|(?:[djl]|ol)['’])", ""),
+    (r"[Yy]['’]", _L),
     (_WORD, ""),
-    (_WORD, "(?i:'(?:s|m|d|re|ve|ll))(?![A-Za-z])"),
-    (r"[Yy]'", _L),
     # full stops that stay
     (rf"{_WORD}\.", "[,;:]"),
-    (rf"(?:(?i:ph\.d|ed\.d)|{_either_case(_TITLES)})\.", ""),
-    (rf"(?:{_either_case(_SENTENCE_FINAL)}|{_CAPITAL_FORMS})\.", r"(?s:.{0,2})"),
+    (rf"(?:{_either_case(_TITLES)})\.", ""),
+    (rf"(?:(?i:ph\.d|ed\.d)|{_either_case(_SENTENCE_FINAL)}|{_CAPITAL_FORMS})\.", r"(?s:.{0,2})"),
     (rf"(?:{_either_case(_BEFORE_NUMBER)})\.", r"\s?\d"),
     (rf"{_ACRONYM}\.?", ""),
     (rf"{_L}\.", rf"(?!\s+(?:{_STARTER_FORMS})(?!\S))"),
@@ -97,7 +97,7 @@ _RULES = [
     (rf"{_A}+(?:[-_\u2010\u2011]{_A}+)+", ""),
     (rf"{_A}+(?:\.{_A}+)*\.(?:{_either_case(_EXTENSIONS)})", r"[\s.,?!]"),
     (rf"{_A}(?:{_A}|[.,])*(?:-(?:{_ACRONYM}\.|{_A}+))+", ""),
-    (r"[A-Z]+(?:[+&][A-Z]+)+|q&a|[Cc]\+\+|[CcFf]#", ""),
+    (r"[A-Z]+(?:(?:[+&]|&amp;)[A-Z]+)+|[Cc]\+\+|[CcFf]#", ""),
     (rf"{_PART}(?:\\?/{_PART}){{1,2}}", ""),
     # numbers, dates, fractions, telephone numbers
     (r"[+-]?(?:\d+|[.:,]\d+)(?:[.:,]\d+)*", ""),
@@ -110,12 +110,12 @@ _RULES = [
     (rf"www\.(?:[^\s\"<>|.!?(){{}},]+\.)*[a-zA-Z]{{2,4}}(?:/[^\s\"<>|()]+{_URL_END})?", ""),
     (rf"(?:[^\s\"`'|!(){{}},-_$]+\.)+(?:com|net|org|edu)(?:/[^\s\"<>|()]+{_URL_END})?", ""),
     (r"<?[A-Za-z0-9][^\s\"<>|()]*@(?:[^\s\"<>|().]+\.)*[^\s\"<>|().]+>?", ""),
-    (r"@[A-Za-z_][A-Za-z_0-9]*|#[A-Za-z]+", ""),
+    (rf"@[A-Za-z_][A-Za-z_0-9]*|#{_L}+", ""),
     (rf"<{_TAG_NAME}(?:\s+{_TAG_NAME}(?:=(?:\"[^\"<>]*\"|'[^'<>]*'))?)*\s*/?>", ""),
     (rf"</{_TAG_NAME}>|<[!?][A-Za-z-][^>]*>", ""),
     (r"(?i:&(?:amp|lt|gt|quot|apos|[mn]dash);)|&#\d+;|&(?i:[aeiou](?:acute|grave|uml));", ""),
     # faces and runs of one sign
-    (r"[<>]?[:;=][-o*']?[()DPdp@|\[\]{\\]", r"(?![A-Za-z0-9])"),
+    (r"[<>]?[:;=][-o*']?[()DPOdp@|\[\]{\\]", r"(?![A-Za-z0-9])"),
     (r"\^_\^|>_<|-_-|'_'", ""),
     (r"\.(?:\s?\.){2}\.*", ""),
     (r"[A-Z]*\$|[?!]+|-+|_+|\*+|\\\*|#+|<<|>>|@+", ""),
@@ -128,7 +128,7 @@ _SPLIT = frozenset(["cannot", "gonna", "wanna", "gotta", "lemme", "gimme"])
 _PLAIN_CAPTION = re.compile(r"[A-Za-z ]*")
 
 _SPELLING = str.maketrans({
-    "\u2018": "`", "\u201b": "'", "\u2019": "'", "\u0091": "`", "\u0092": "'", "\u2039": "`", "\u203a": "'",
+    "\u2018": "`", "\u201b": "'", "\u0091": "`", "\u0092": "\u2019", "\u2039": "`", "\u203a": "'",
     "\u201c": '"', "\u201d": '"', "\u0093": '"', "\u0094": '"', "\u00ab": '"', "\u00bb": '"',
     "\u2013": " -- ", "\u2014": " -- ", "\u2015": " -- ", "\u0096": " -- ", "\u0097": " -- ",
     "\u2026": " ... ", "\u0085": " ... ", "\u00ad": "", "\u0080": "\u20ac",
@@ -139,6 +139,7 @@ _TOKEN_SPELLING = {
     "\u00be": "3/4", "\u2153": "1/3", "\u2154": "2/3", "---": "--", "----": "--",
     "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-",
 }  # fmt: skip
+_CLITIC = re.compile("’|n’t|’(?:s|m|d|re|ve|ll)")
 _BRACKETS = str.maketrans({"(": "-lrb-", ")": "-rrb-", " ": "\u00a0"})
 _SPACE = str.maketrans(" ", "\u00a0")
 _KEPT_SYMBOL = re.compile(
@@ -200,6 +201,8 @@ def _normalise(token: str) -> str:
     lowered = token.lower()
     if lowered in _TOKEN_SPELLING:
         return _TOKEN_SPELLING[lowered]
+    if _CLITIC.fullmatch(lowered):
+        return lowered.replace("’", "'")
     if lowered.startswith(".") and lowered.count(".") > 2:
         return "..."
-    return lowered.translate(_SPACE if lowered[0] == "<" else _BRACKETS)
+    return lowered.translate(_SPACE if lowered[-1] == ">" else _BRACKETS).replace("&amp;", "&")
