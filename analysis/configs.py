@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from analysis.bootstrap import Interval, SeedNoise, mean_interval, seed_noise
-from analysis.table import COST_COLUMNS, Evidence, config_name, in_order
+from analysis.order import in_order
+from analysis.table import COST_COLUMNS, Evidence, config_name
 from vqlora.record import Record, Status
 
 LABELS = {

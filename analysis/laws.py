@@ -116,7 +116,6 @@ class Uncertainty:
     level: float
     clusters: int
     clips: int
-    resamples: int
     redrawn: float
     params: Mapping[str, Interval]
     effect: Interval
@@ -177,20 +176,17 @@ def uncertainty(
     if len(set(clusters)) < MIN_CLUSTERS:
         raise FitError(f"{len(set(clusters))} configurations are too few for an interval; it takes {MIN_CLUSTERS}")
     weights, redrawn = _usable_weights(law, xs, codes, clusters, rng, resamples)
-    targets = np.broadcast_to(np.array(y, dtype=np.float64), weights.shape)
-    per_clip = None if clip_scores is None else np.asarray(clip_scores, dtype=np.float64)
-    if per_clip is not None:
-        targets = clip_weights(per_clip.shape[1], rng=rng, resamples=resamples) @ per_clip.T
+    per_clip = np.array(y if clip_scores is None else clip_scores, dtype=np.float64).reshape(len(xs), -1)
+    clips = per_clip.shape[1]
+    targets = clip_weights(clips, rng=rng, resamples=resamples) @ per_clip.T
     refits = _refits(law, Problem(terms=law.terms, x=xs, y=targets, weights=weights, codes=codes))
-    draws = np.column_stack(refits)
+    draws, band = np.column_stack(refits), _along_first(xs)
     effects = _effects(law, xs, refits[2], refits[1])
-    band = _along_first(xs)
     low, high = np.quantile(_curves(law, band, *refits), _tails(level), axis=0)
     return Uncertainty(
         level=level,
         clusters=len(set(clusters)),
-        clips=0 if per_clip is None else per_clip.shape[1],
-        resamples=resamples,
+        clips=clips if clip_scores is not None else 0,
         redrawn=redrawn,
         params={name: _interval(fitted.params[name], draws[:, k], level) for k, name in enumerate(law.names)},
         effect=_interval(fitted.effect, effects, level),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -18,10 +18,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.order import in_order
 from vqlora.record import Cost, Record, Status, record_from_json
 from vqlora.store import find_study
 
 OWN_COLUMNS = ("trial", "config", "method", "seed", "status", "device", "skipped", "error")
+MEANS = ("cider", "rouge_l")  # scores of a split that are the mean of its clips
 COST_COLUMNS = tuple(f"cost.{one.name}" for one in fields(Cost) if one.name != "how")
 
 
@@ -84,10 +86,14 @@ class Evidence:
         return sum(record.status is status for record in self.records)
 
     def scores(self, *, split: str, metric: str) -> dict[str, dict[str, float]]:
-        """{trial: {clip: score}} of the trials that are done; a trial without examples is absent."""
+        """{trial: {clip: score}} of the trials that are done; a trial without such scores is absent.
+
+        Only for MEANS, whose split score is the mean over clips (CIDEr with its document frequencies frozen by the
+        scorer). BLEU is not one, so it has no per-clip scores here and no interval.
+        """
         done = {record.trial for record in self.records if record.status is Status.DONE}
         found: dict[str, dict[str, float]] = {}
-        for trial in sorted(done & set(self.examples)):
+        for trial in sorted(done & set(self.examples) if metric in MEANS else ()):
             rows = [row for row in self.examples[trial] if row["split"] == split and metric in row["scores"]]
             if rows:
                 found[trial] = {str(row["id"]): float(row["scores"][metric]) for row in rows}
@@ -115,15 +121,21 @@ def collect(
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", studies[0][0]):
         raise ValueError(f"study {studies[0][0]!r} names files; use letters, digits, '.', '_' and '-'")
     kept, repeated = _once(records)
+    agreeing, disagreeing = _agreeing(kept, examples)
     missing = sorted(set(asked.trials) - {record.trial for record in records})
-    left_out = [*broken, *repeated, *(_unfinished(record) for record in kept if record.status is not Status.DONE)]
+    left_out = [
+        *broken,
+        *repeated,
+        *disagreeing,
+        *(_unfinished(record) for record in kept if record.status is not Status.DONE),
+    ]
     left_out += [LeftOut(what=trial, reason="asked for, no record yet") for trial in missing]
     return Evidence(
         study=studies[0][0],
         version=studies[0][1],
         asked=asked,
         records=kept,
-        examples={trial: tuple(rows) for trial, rows in sorted(examples.items()) if rows},
+        examples=agreeing,
         left_out=tuple(left_out),
     )
 
@@ -140,23 +152,9 @@ def table(records: Sequence[Record], *, axes: Sequence[str]) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(numbers, np.float64))
 
 
-def in_order(values: Iterable[Any]) -> list[Any]:
-    """Each value once: numbers by size, then words by alphabet, digits in them by size (all4, all8, all16)."""
-    return sorted(dict.fromkeys(values), key=_natural)
-
-
 def config_name(point: Mapping[str, Any], axes: Sequence[str]) -> str:
     """A point in words, such as 'rank 8, bits 4'; equal for the seeds of one configuration."""
     return ", ".join(f"{axis} {point[axis]}" for axis in axes if axis in point)
-
-
-def _natural(value: Any) -> tuple[int, float, list[tuple[bool, float, str]]]:
-    if value is None:
-        return 2, 0.0, []
-    if not isinstance(value, str):
-        return 0, float(value), []
-    parts = [part for part in re.split(r"(\d+)", value) if part]
-    return 1, 0.0, [(part.isdigit(), float(part) if part.isdigit() else 0.0, part) for part in parts]
 
 
 def _row(record: Record, axes: Sequence[str], metrics: Sequence[str]) -> dict[str, Any]:
@@ -197,6 +195,30 @@ def _once(records: Sequence[Record]) -> tuple[tuple[Record, ...], list[LeftOut]]
         if chosen is not record:
             left_out.append(LeftOut(what=record.trial, reason=f"the same experiment as {chosen.trial}"))
     return tuple(sorted(kept.values(), key=lambda one: one.trial)), left_out
+
+
+def _agreeing(
+    records: Sequence[Record], examples: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> tuple[dict[str, tuple[Mapping[str, Any], ...]], list[LeftOut]]:
+    """The per-clip scores whose mean is the record's score, and those whose mean is not: they belong to another run."""
+    kept: dict[str, tuple[Mapping[str, Any], ...]] = {}
+    left_out: list[LeftOut] = []
+    for record in records:
+        rows = tuple(examples.get(record.trial, ()))
+        wrong = [text for split in record.metrics for metric in MEANS if (text := _gap(record, rows, split, metric))]
+        if wrong:
+            left_out.append(LeftOut(what=f"per-clip scores of {record.trial}", reason=wrong[0]))
+        elif rows:
+            kept[record.trial] = rows
+    return kept, left_out
+
+
+def _gap(record: Record, rows: Sequence[Mapping[str, Any]], split: str, metric: str) -> str:
+    own = [row["scores"][metric] for row in rows if row["split"] == split and metric in row["scores"]]
+    said = record.metrics[split].get(metric)
+    if not own or said is None or abs(float(np.mean(own)) - said) <= 1e-6 * max(1.0, abs(said)):
+        return ""
+    return f"they average {np.mean(own):.6g} in {metric} on {split}, the record says {said:.6g}"
 
 
 def _unfinished(record: Record) -> LeftOut:
