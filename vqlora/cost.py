@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count, shape_wrapper
 
 from vqlora.models.bits import model_bytes
 
@@ -70,9 +70,24 @@ def formulas() -> dict[Any, Callable[..., int]]:
     }
 
 
-def flop_counter() -> FlopCounterMode:
-    """Counts what runs inside it, forward and backward; a multiply-add is 2."""
-    return FlopCounterMode(display=False, custom_mapping=formulas())
+class FlopCounter(TorchDispatchMode):
+    """Counts what runs inside it, forward and backward, by torch's registry and `formulas`; a multiply-add is 2.
+
+    torch's own FlopCounterMode also decomposes operators it has no formula for; SiLU's backward then rounds otherwise,
+    so a counted step would differ from an uncounted one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+        self._formulas = flop_registry | {op: shape_wrapper(formula) for op, formula in formulas().items()}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        formula = self._formulas.get(func._overloadpacket)
+        if formula is not None:
+            self.total += formula(*args, **(kwargs or {}), out_val=out)
+        return out
 
 
 # ---- memory on a CPU --------------------------------------------------------------------------------------------
@@ -200,9 +215,9 @@ class StepProbe:
     def _counting(self) -> Iterator[None]:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        with saved_activations(self.model) as saved, flop_counter() as flops:
+        with saved_activations(self.model) as saved, FlopCounter() as flops:
             yield
-        self.flops = float(flops.get_total_flops())
+        self.flops = float(flops.total)
         trained = model_bytes(self.model, trainable=True)
         # AdamW keeps two moments of each trained value, and its gradient has its size.
         self.peak_bytes = model_bytes(self.model) + 3 * trained + saved.bytes
@@ -227,11 +242,11 @@ def measure_inference(
     live = LivePeak()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        with flop_counter() as flops:
+        with FlopCounter() as flops:
             answer(0)
         peak = torch.cuda.max_memory_allocated(device) - held_by_others
     else:
-        with live, flop_counter() as flops:
+        with live, FlopCounter() as flops:
             answer(0)
         peak = model_bytes(model) + live.peak
     seconds = []
@@ -243,7 +258,7 @@ def measure_inference(
         seconds.append(time.perf_counter() - start)
     return {
         "infer_peak_gib": peak / GIB,
-        "infer_flops": float(flops.get_total_flops()),
+        "infer_flops": float(flops.total),
         "latency_ms": 1e3 * statistics.median(seconds),
         "latency_p90_ms": 1e3 * percentile(seconds, 0.9),
     }

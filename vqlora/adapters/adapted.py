@@ -59,8 +59,9 @@ class Adapted:
 
     def to_bytes(self) -> bytes:
         """The trained parameters as a safetensors file; its metadata names the method and the base's digest."""
-        metadata = {"method": json.dumps(to_json(self.method)), "base_digest": self.loaded.digest}
-        return safetensors.torch.save(self.state(), metadata)
+        about = {"method": to_json(self.method), "base_digest": self.loaded.digest}
+        # One key: safetensors writes several in an order that differs from call to call.
+        return safetensors.torch.save(self.state(), {"vqlora": json.dumps(about, sort_keys=True)})
 
     def load_file(self, path: Path) -> None:
         """Takes over a file written from `to_bytes`. ValueError if it does not fit."""

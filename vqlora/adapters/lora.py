@@ -49,7 +49,9 @@ def attach_lora(loaded: Loaded, method: Lora, *, seed: int) -> Adapted:
     del model.is_loaded_in_4bit, model.is_loaded_in_8bit
     layers = {name: module for name, module in model.named_modules() if hasattr(module, "lora_A")}
     assert set(layers) == set(wanted), f"adapters on {set(layers) ^ set(wanted)} differ from the plan"
-    return Adapted(loaded=loaded, method=method, parameters=_parameters(layers))
+    adapted = Adapted(loaded=loaded, method=method, parameters=_parameters(layers))
+    adapted.dropout(False)
+    return adapted
 
 
 def _parameters(layers: dict[str, nn.Module]) -> dict[str, nn.Parameter]:

@@ -21,8 +21,10 @@ BLOCK, NESTED_BLOCK = 64, 256  # weights per absmax, absmax values per second-le
 CODE_BYTES = {"plain": 16 * 4, "nested": 16 * 4 + 256 * 4 + 4 + 4}  # code tables, offset and dtype-free scalars, fp32
 INT8_THRESHOLD = 6.0  # activations above it are multiplied in 16 bit on a GPU (arXiv:2208.07339)
 
-# One line per multiplication that bf16 inputs are cast to fp16; the int8 GPU kernel has no other way.
-logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+# Notices a user can do nothing about: one per multiplication that bf16 inputs are cast to fp16 (the int8 GPU kernel has
+# no other way), and one that an optional CPU kernel, which `quantised_layer` switches off, is not installed.
+for _module in ("autograd._functions", "backends.cpu.ops"):
+    logging.getLogger(f"bitsandbytes.{_module}").setLevel(logging.ERROR)
 
 
 def bits_by_role(bits: Bits, model_type: str) -> dict[str, int]:
