@@ -11,7 +11,7 @@ from html import escape
 import plotly.graph_objects as go
 import plotly.offline
 
-from analysis.plots import PALETTE, Chart, Grid, Line, Marks, Plot
+from analysis.plots import PALETTE, Chart, Grid, Line, Marks, Plot, short
 
 SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "hexagon")
 INK = "#808080"  # seen on white and on near-black
@@ -88,7 +88,7 @@ def _line(line: Line) -> go.Scatter:
         x=list(line.x),
         y=list(line.y),
         mode="lines",
-        name=escape(line.name),
+        name=escape(short(line.name)),
         legendgroup=escape(line.name),
         showlegend=line.in_legend,
         hoverinfo="skip" if line.step else "all",
@@ -108,8 +108,8 @@ def _marks(marks: Marks) -> go.Scatter:
         x=list(marks.x),
         y=list(marks.y),
         mode="markers+text" if marks.labels else "markers",
-        name=escape(marks.name),
-        text=[escape(text) for text in marks.labels] or None,
+        name=escape(short(marks.name)),
+        text=[escape(short(text)) for text in marks.labels] or None,
         textposition="middle right",
         textfont={"size": 10},
         cliponaxis=False,
@@ -136,8 +136,8 @@ def _length(value: float) -> float:
 def _grid(plot: Grid) -> go.Figure:
     figure = go.Figure(
         go.Heatmap(
-            x=list(map(escape, plot.columns)),
-            y=list(map(escape, plot.lines)),
+            x=[escape(short(name)) for name in plot.columns],
+            y=[escape(short(name)) for name in plot.lines],
             z=[list(line) for line in plot.values],
             text=[list(line) for line in plot.texts],
             texttemplate="%{text}",

@@ -15,6 +15,11 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7
 Coordinates = Sequence[float] | Sequence[str]
 
 
+def short(text: str, most: int = 28) -> str:
+    """A label that leaves room for the plot; the whole text stands in the hover and in the table."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Marks:
     """Points of one group. low, high: ends of the interval bars, same length as y or empty; style: colour and shape."""

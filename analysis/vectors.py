@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.plots import PALETTE, Chart, Grid, Line, Marks, Plot
+from analysis.plots import PALETTE, Chart, Grid, Line, Marks, Plot, short
 
 SHAPES = ("o", "s", "D", "^", "P", "X", "*", "h")
 INK = "#333333"
@@ -77,7 +77,7 @@ def _line(axes: Axes, line: Line) -> None:
         linewidth=1,
         linestyle="--" if line.dashed else "-",
         drawstyle="steps-post" if line.step else "default",
-        label=line.name if line.in_legend else None,
+        label=short(line.name) if line.in_legend else None,
     )
 
 
@@ -97,18 +97,18 @@ def _marks(axes: Axes, marks: Marks) -> None:
         markersize=4.5,
         elinewidth=0.7,
         capsize=2,
-        label=marks.name,
+        label=short(marks.name),
     )
     for x, height, text in zip(marks.x, y, marks.labels, strict=False):
-        axes.annotate(text, (x, height), xytext=(4, 4), textcoords="offset points", fontsize=6.5, color=INK)
+        axes.annotate(short(text), (x, height), xytext=(4, 4), textcoords="offset points", fontsize=6.5, color=INK)
 
 
 def _grid(figure: Figure, axes: Axes, plot: Grid) -> None:
     values = np.array(plot.values, dtype=np.float64)
     image = axes.imshow(values, cmap="cividis", origin="lower", aspect="auto")
     axes.grid(False)
-    axes.set_xticks(range(len(plot.columns)), plot.columns)
-    axes.set_yticks(range(len(plot.lines)), plot.lines)
+    axes.set_xticks(range(len(plot.columns)), [short(name) for name in plot.columns])
+    axes.set_yticks(range(len(plot.lines)), [short(name) for name in plot.lines])
     middle = np.nanmean([np.nanmin(values), np.nanmax(values)])
     for down, line in enumerate(plot.texts):
         for across, text in enumerate(line):

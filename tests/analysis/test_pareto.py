@@ -63,7 +63,7 @@ def test_points_beyond_the_reference_or_with_nan_add_nothing():
 
 
 def test_costs_of_two_devices_are_refused_in_one_frontier():
-    with pytest.raises(ValueError, match="cost.latency_ms was measured on A100 and on H100; make one frontier per device"):
+    with pytest.raises(ValueError, match=r"cost\.latency_ms was measured on A100 and on H100; make one"):
         refuse_mixed_devices(["val.cider", "cost.latency_ms"], ["H100", "A100", "H100"])
     refuse_mixed_devices(["val.cider"], ["H100", "A100"])
 

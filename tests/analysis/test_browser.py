@@ -1,0 +1,136 @@
+"""The report in headless Chromium: its plots are drawn, it asks the network for nothing, it fits a phone.
+
+Skips without Chromium, unless VQLORA_REQUIRE_ALL=1, which makes that a failure.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from analysis import report, table
+
+PROBE = """
+<script>
+addEventListener("load", () => setTimeout(() => {
+  const boxes = [...document.querySelectorAll(".plot")];
+  const found = {
+    plots: Object.fromEntries(boxes.map(box => [box.id, {
+      drawn: box.querySelectorAll("svg.main-svg").length,
+      points: box.querySelectorAll(".scatterlayer .point").length,
+      lines: box.querySelectorAll(".scatterlayer .js-line").length,
+      cells: box.querySelectorAll(".heatmaplayer image").length,
+      height: box.clientHeight,
+    }])),
+    overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    fetched: performance.getEntriesByType("resource").map(entry => entry.name),
+    paper: getComputedStyle(document.body).backgroundColor,
+    ran: window.ran === true,
+  };
+  const out = document.createElement("pre");
+  out.id = "probe";
+  out.textContent = JSON.stringify(found);
+  document.body.append(out);
+}, 500));
+</script>
+"""
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is None and os.environ.get("VQLORA_REQUIRE_ALL") == "1":
+        pytest.fail("Chromium is required here: apt-get install chromium")
+    if found is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    return found
+
+
+@pytest.fixture(scope="session")
+def page(whole: table.Evidence, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "rank_bits.html"
+    report.write_html(whole, path)
+    return path
+
+
+def visit(chromium: str, page: Path, *, width: int = 1280, dark: bool = False) -> dict:
+    """What a script sees that is added to the page, whose policy has to be taken off for that."""
+    text = page.read_text()
+    probed = page.with_name(f"probed-{page.name}")
+    probed.write_text(re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text) + PROBE)
+    dom = open_page(chromium, probed, width=width, dark=dark)
+    found = re.search(r'<pre id="probe">(.*?)</pre>', dom, re.S)
+    assert found, dom[-2000:]
+    return json.loads(found[1])
+
+
+def open_page(chromium: str, page: Path, *, width: int = 1280, dark: bool = False) -> str:
+    scheme = ["--blink-settings=preferredColorScheme=0"] if dark else []
+    options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--dump-dom"]
+    fresh = [f"--user-data-dir={page.parent / 'profile'}", f"--window-size={width},900", "--virtual-time-budget=10000"]
+    command = [chromium, *options, *fresh, *scheme, page.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+
+
+def test_all_plots_are_drawn_with_a_mark_for_each_configuration_or_trial(chromium, page):
+    plots = visit(chromium, page)["plots"]
+    assert list(plots) == [
+        "frontier-train_peak_gib",
+        "frontier-latency_ms",
+        "grid",
+        "law-cider",
+        "law-loss",
+        "memory",
+        "curves",
+    ]
+    assert all(plot["drawn"] >= 1 and plot["height"] > 200 for plot in plots.values())
+    points = {name: plot["points"] for name, plot in plots.items()}
+    assert points == {
+        "frontier-train_peak_gib": 12,  # zero-shot has no training memory
+        "frontier-latency_ms": 15,
+        "grid": 0,
+        "law-cider": 21,
+        "law-loss": 21,
+        "memory": 24,
+        "curves": 0,
+    }
+    assert plots["grid"]["cells"] == 1 and plots["curves"]["lines"] == 24
+
+
+def test_nothing_is_fetched(chromium, page):
+    assert visit(chromium, page)["fetched"] == []
+
+
+def test_the_plots_are_drawn_under_the_pages_own_policy(chromium, page):
+    drawn = Counter(re.findall(r'class="main-svg"', open_page(chromium, page)))
+    assert drawn['class="main-svg"'] >= 7
+
+
+@pytest.mark.parametrize("width", [500, 900, 1600])
+def test_the_page_is_never_wider_than_the_window(chromium, page, width):
+    assert visit(chromium, page, width=width)["overflow"] <= 0
+
+
+def test_the_page_is_dark_where_the_reader_wants_it_dark(chromium, page):
+    light, dark = (visit(chromium, page, dark=choice)["paper"] for choice in (False, True))
+    assert light == "rgb(255, 255, 255)"
+    assert sum(map(int, re.findall(r"\d+", dark))) < 120
+
+
+def test_markup_in_records_does_not_run(chromium, drawn, tmp_path):
+    evil = "<img src=x onerror='window.ran=true'><script>window.ran=true</script>"
+    records, examples = drawn
+    changed = replace(records[1], skipped=[{"id": evil, "reason": evil}], point={"rank": 2, "bits": evil})
+    found = table.collect([records[0], changed, *records[2:]], examples, asked=table.Asked(question=evil))
+    report.write_html(found, tmp_path / "evil.html")
+    seen = visit(chromium, tmp_path / "evil.html")
+    assert seen["ran"] is False and seen["fetched"] == []
+    assert all(plot["drawn"] for plot in seen["plots"].values())
