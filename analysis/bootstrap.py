@@ -20,14 +20,14 @@ Floats = NDArray[np.float64]
 class Interval:
     """An estimate with its interval at `level`; low and high are NaN where there is none to give.
 
-    seeds_seen: False where no configuration has two seeds, so that the interval covers the choice of clips only.
+    over: what was resampled, 'clips and seeds', 'clips and configurations' or 'clips'; it covers no other choice.
     """
 
     estimate: float
     low: float
     high: float
     level: float = 0.95
-    seeds_seen: bool = True
+    over: str = "clips and seeds"
 
     @property
     def clear_of_zero(self) -> bool:
@@ -73,18 +73,19 @@ def mean_interval(
     """The mean of `scores` [rows, clips] with a two-level bootstrap interval; each group weighs the same.
 
     groups: each row's configuration. Clips are drawn once per resample for all rows, which keeps pairs together. Seed
-    noise is drawn from `noise`, by default the rows' own, also for a configuration with one seed. Percentiles are
-    stretched by the ratio of the t to the normal quantile at Satterthwaite's degrees of freedom, because a few seeds
-    say little about their spread. NaN is refused: a missing score has no mean.
+    noise is drawn from `noise`, by default the rows' own, also for a configuration with one seed; where none has two,
+    the configurations' own spread stands in for it, which is wider if they differ. Percentiles are stretched by the
+    ratio of the t to the normal quantile at Satterthwaite's degrees of freedom, because a few seeds say little about
+    their spread. NaN is refused: a missing score has no mean.
     """
     values = np.asarray(scores, dtype=np.float64)
     _check(values, groups, level=level, resamples=resamples)
     codes = _codes(groups)
     weights = _group_mean_weights(codes)
     estimate = float(weights @ values.mean(axis=1))
-    noise = noise or seed_noise(values, groups=groups)
+    noise, over = (noise, "clips and seeds") if noise else _own_noise(values, groups)
     if values.shape[1] == 1:
-        return Interval(estimate=estimate, low=np.nan, high=np.nan, level=level, seeds_seen=noise.degrees > 0)
+        return Interval(estimate=estimate, low=np.nan, high=np.nan, level=level, over=over)
     drawn = np.broadcast_to(weights @ values, (resamples, values.shape[1]))
     if noise.degrees:
         picks = rng.integers(len(noise.rows), size=(resamples, codes.size))
@@ -99,8 +100,16 @@ def mean_interval(
         low=float(estimate + (low - estimate) * stretch),
         high=float(estimate + (high - estimate) * stretch),
         level=level,
-        seeds_seen=noise.degrees > 0,
+        over=over,
     )
+
+
+def _own_noise(values: Floats, groups: Sequence[Hashable]) -> tuple[SeedNoise, str]:
+    by_seed = seed_noise(values, groups=groups)
+    if by_seed.degrees:
+        return by_seed, "clips and seeds"
+    by_row = seed_noise(values, groups=[0] * len(groups))
+    return by_row, "clips and configurations" if by_row.degrees else "clips"
 
 
 def group_mean(scores: ArrayLike, *, groups: Sequence[Hashable]) -> float:

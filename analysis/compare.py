@@ -62,10 +62,12 @@ class Comparison:
 
     def basis(self) -> str:
         """What the interval rests on."""
-        seeds = "clips and seeds resampled" if self.difference.seeds_seen else "one seed: clips resampled only"
+        single = ", so the noise between seeds is not in it" if self.difference.over == "clips" else ""
         left_out = f", {self.clips_left_out} clips not scored in every trial left out" if self.clips_left_out else ""
-        size = f"{self.pairs} pairs x {self.clips} clips"
-        return f"{self.difference.level:.0%} paired bootstrap, {size}, {seeds}{left_out}"
+        size = f"{self.pairs} pair{'s' if self.pairs > 1 else ''} x {self.clips} clips"
+        return (
+            f"{self.difference.level:.0%} paired bootstrap, {size}, {self.difference.over} resampled{single}{left_out}"
+        )
 
 
 def pair(left: Sequence[Member], right: Sequence[Member]) -> tuple[Pair, ...]:

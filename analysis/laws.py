@@ -1,7 +1,7 @@
-"""Laws: y = E + sum_k c_k term_k(exponents, x), their fit, its status and its clustered intervals.
+"""Laws: y = E + sum_k c_k term_k(exponents, x), their fit and its status.
 
-A law is a row of LAWS: its terms, its exponents and their range; `projection` does the numerics and `bootstrap` draws.
-What cannot be told from the data stands in `Fit.status`, never hidden behind a number; `trends` puts it into words.
+A law is a row of LAWS: its terms, its exponents and their range. What cannot be told from the data stands in
+`Fit.status`, never hidden behind a number. The numerics are `projection`, the intervals `spread`, the words `trends`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from analysis.bootstrap import Interval, clip_weights, cluster_weights
 from analysis.projection import Codes, Floats, Problem, asymptotes, candidates, minimise, solve
-
-MIN_CLUSTERS = 6
 
 
 class FitError(ValueError):
@@ -83,7 +80,7 @@ class Fit:
     """The least-squares optimum.
 
     params: E (mean over blocks), coefficients, exponents. effect: y at the largest x minus y at the smallest. profile:
-    the exponents' 95 % ranges for independent errors; wider, clustered ones are `uncertainty`.
+    the exponents' 95 % ranges for independent errors; wider, clustered ones are `spread`.
     """
 
     law: Law
@@ -98,31 +95,18 @@ class Fit:
     low_x: tuple[float, ...]
     high_x: tuple[float, ...]
 
+    @property
+    def open_ended(self) -> tuple[str, ...]:
+        """Exponents whose profile reaches an edge of their range: the data do not hold them from that side."""
+        edges = zip(self.law.exponents, self.law.low, self.law.high, strict=True)
+        reach = {name: (self.profile[name][0] / low, high / self.profile[name][1]) for name, low, high in edges}
+        return tuple(name for name, sides in reach.items() if min(sides) < 1.001)
+
     def predict(self, x: ArrayLike) -> Floats:
         """y [n] at x [n] or [n, factors], averaged over blocks."""
         exponents = np.array([self.params[name] for name in self.law.exponents])
         coefficients = np.array([self.params[name] for name in self.law.coefficients])
-        return self.params["E"] + self.law.terms(exponents, _columns(x)) @ coefficients
-
-
-@dataclass(frozen=True, kw_only=True)
-class Uncertainty:
-    """Percentile intervals of a cluster bootstrap, and the band curve_low to curve_high at `band_x`.
-
-    clips: how many were drawn too, 0 = none. redrawn: the share of draws that had lost too many levels to be fitted.
-    detectable: the smallest effect that this design finds in 4 of 5 repetitions (2.8 standard errors).
-    """
-
-    level: float
-    clusters: int
-    clips: int
-    redrawn: float
-    params: Mapping[str, Interval]
-    effect: Interval
-    detectable: float
-    band_x: Floats
-    curve_low: Floats
-    curve_high: Floats
+        return self.params["E"] + self.law.terms(exponents, columns(x)) @ coefficients
 
 
 def fit(law: Law, x: ArrayLike, y: ArrayLike, *, blocks: Sequence[Hashable] | None = None) -> Fit:
@@ -130,7 +114,7 @@ def fit(law: Law, x: ArrayLike, y: ArrayLike, *, blocks: Sequence[Hashable] | No
 
     FitError for NaN, for x <= 0, for no more levels than the law has parameters, for a constant x or y.
     """
-    xs, ys, (codes, names) = _columns(x), np.array(y, dtype=np.float64), _blocks(blocks, np.size(y))
+    xs, ys, (codes, names) = columns(x), np.array(y, dtype=np.float64), block_codes(blocks, np.size(y))
     _check(law, xs, ys, codes)
     problem = Problem(terms=law.terms, x=xs, y=ys[None], weights=np.ones((1, ys.size)), codes=codes)
     best, objective = minimise(problem, law.low, law.high, law.steps)
@@ -146,7 +130,7 @@ def fit(law: Law, x: ArrayLike, y: ArrayLike, *, blocks: Sequence[Hashable] | No
         at_bounds=at_bounds,
         params=dict(zip(law.names, [float(own.mean()), *coefficients[0].tolist(), *best[0].tolist()], strict=True)),
         asymptotes=dict(zip(names, own.tolist(), strict=True)),
-        effect=float(_effects(law, xs, best, coefficients)[0]),
+        effect=float(effects(law, xs, best, coefficients)[0]),
         objective=float(objective[0]),
         points=ys.size,
         profile=profile,
@@ -155,70 +139,14 @@ def fit(law: Law, x: ArrayLike, y: ArrayLike, *, blocks: Sequence[Hashable] | No
     )
 
 
-def uncertainty(
-    fitted: Fit,
-    x: ArrayLike,
-    y: ArrayLike,
-    *,
-    clusters: Sequence[Hashable],
-    rng: np.random.Generator,
-    blocks: Sequence[Hashable] | None = None,
-    clip_scores: ArrayLike | None = None,
-    resamples: int = 1000,
-    level: float = 0.95,
-) -> Uncertainty:
-    """Intervals by drawing whole configurations; with `clip_scores` [n, clips] also clips, the same for all points.
-
-    The band is drawn over the first factor with the others at their geometric mean. FitError for fewer than
-    MIN_CLUSTERS clusters: percentiles of a handful of configurations mean nothing.
-    """
-    law, xs, (codes, _) = fitted.law, _columns(x), _blocks(blocks, np.size(y))
-    if len(set(clusters)) < MIN_CLUSTERS:
-        raise FitError(f"{len(set(clusters))} configurations are too few for an interval; it takes {MIN_CLUSTERS}")
-    weights, redrawn = _usable_weights(law, xs, codes, clusters, rng, resamples)
-    per_clip = np.array(y if clip_scores is None else clip_scores, dtype=np.float64).reshape(len(xs), -1)
-    clips = per_clip.shape[1]
-    targets = clip_weights(clips, rng=rng, resamples=resamples) @ per_clip.T
-    refits = _refits(law, Problem(terms=law.terms, x=xs, y=targets, weights=weights, codes=codes))
-    draws, band = np.column_stack(refits), _along_first(xs)
-    effects = _effects(law, xs, refits[2], refits[1])
-    low, high = np.quantile(_curves(law, band, *refits), _tails(level), axis=0)
-    return Uncertainty(
-        level=level,
-        clusters=len(set(clusters)),
-        clips=clips if clip_scores is not None else 0,
-        redrawn=redrawn,
-        params={name: _interval(fitted.params[name], draws[:, k], level) for k, name in enumerate(law.names)},
-        effect=_interval(fitted.effect, effects, level),
-        detectable=float(2.8 * effects.std(ddof=1)),
-        band_x=band[:, 0],
-        curve_low=low,
-        curve_high=high,
-    )
-
-
-def _refits(law: Law, problem: Problem) -> tuple[Floats, Floats, Floats]:
-    """E [b, 1], coefficients [b, t] and exponents [b, e] of each resample."""
-    exponents, _ = minimise(problem, law.low, law.high, law.steps)
-    coefficients = solve(problem, exponents[:, None])[0][:, 0]
-    return asymptotes(problem, exponents, coefficients).mean(axis=1, keepdims=True), coefficients, exponents
-
-
-def _curves(law: Law, x: Floats, own: Floats, coefficients: Floats, exponents: Floats) -> Floats:
+def curves(law: Law, x: Floats, own: Floats, coefficients: Floats, exponents: Floats) -> Floats:
     """y [b, n] at x [n, f]."""
     return own + (law.terms(exponents[:, None], x)[:, 0] @ coefficients[..., None])[..., 0]
 
 
-def _along_first(xs: Floats) -> Floats:
-    """60 points along the range of the first factor, the others at their geometric mean."""
-    grid = np.tile(np.exp(np.log(xs).mean(axis=0)), (60, 1))
-    grid[:, 0] = np.geomspace(xs[:, 0].min(), xs[:, 0].max(), 60)
-    return grid
-
-
-def _effects(law: Law, xs: Floats, exponents: Floats, coefficients: Floats) -> Floats:
+def effects(law: Law, xs: Floats, exponents: Floats, coefficients: Floats) -> Floats:
     """y at the largest x minus y at the smallest, for each row of exponents [b, e]."""
-    values = _curves(law, np.stack([xs.min(axis=0), xs.max(axis=0)]), np.zeros((1, 1)), coefficients, exponents)
+    values = curves(law, np.stack([xs.min(axis=0), xs.max(axis=0)]), np.zeros((1, 1)), coefficients, exponents)
     return values[:, 1] - values[:, 0]
 
 
@@ -241,25 +169,6 @@ def _profile(law: Law, problem: Problem, best: Floats, objective: float) -> tupl
     return spans, better and not everywhere
 
 
-def _usable_weights(
-    law: Law, xs: Floats, codes: Codes, clusters: Sequence[Hashable], rng: np.random.Generator, resamples: int
-) -> tuple[Floats, float]:
-    """Draws that keep every block and as many levels as the law has parameters; and the share drawn in vain."""
-    _, levels = np.unique(xs, axis=0, return_inverse=True)
-    kept: list[Floats] = []
-    drawn = 0
-    while sum(map(len, kept)) < resamples:
-        weights = cluster_weights(clusters, rng=rng, resamples=resamples)
-        seen = weights @ np.eye(levels.max() + 1)[levels.ravel()] > 0
-        whole = (weights @ np.eye(codes.max() + 1)[codes] > 0).all(axis=1)
-        kept.append(weights[whole & (seen.sum(axis=1) >= len(law.names))])
-        drawn += resamples
-        if drawn >= 100 * resamples:
-            raise FitError(f"{drawn} draws of {len(set(clusters))} configurations rarely keep enough levels for a fit")
-    usable = np.concatenate(kept)
-    return usable[:resamples], 1 - len(usable) / drawn
-
-
 def _check(law: Law, xs: Floats, ys: Floats, codes: Codes) -> None:
     if xs.shape != (ys.size, len(law.factors)):
         raise FitError(f"x of shape {xs.shape} does not give {law.factors} for {ys.size} points")
@@ -280,21 +189,12 @@ def _check(law: Law, xs: Floats, ys: Floats, codes: Codes) -> None:
         raise FitError(f"{ys.size} points are too few for {len(law.names) + int(codes.max())} parameters")
 
 
-def _columns(x: ArrayLike) -> Floats:
+def columns(x: ArrayLike) -> Floats:
     values = np.array(x, dtype=np.float64)
     return values[:, None] if values.ndim == 1 else values
 
 
-def _blocks(blocks: Sequence[Hashable] | None, points: int) -> tuple[Codes, tuple[Hashable, ...]]:
+def block_codes(blocks: Sequence[Hashable] | None, points: int) -> tuple[Codes, tuple[Hashable, ...]]:
     names = tuple(dict.fromkeys(blocks or ("all",)))
     codes = [names.index(block) for block in blocks] if blocks else [0] * points
     return np.array(codes, dtype=np.intp), names
-
-
-def _tails(level: float) -> tuple[float, float]:
-    return (1 - level) / 2, (1 + level) / 2
-
-
-def _interval(estimate: float, draws: Floats, level: float) -> Interval:
-    low, high = np.quantile(draws, _tails(level))
-    return Interval(estimate=estimate, low=float(low), high=float(high), level=level)

@@ -9,6 +9,7 @@ import numpy as np
 from analysis import laws
 from analysis.configs import label, levels
 from analysis.plots import Band, Chart, Finding, Line, Marks
+from analysis.spread import MIN_CLUSTERS, Spread, spread_of
 from analysis.table import Evidence, config_name
 from vqlora.record import Record
 
@@ -34,7 +35,7 @@ def law_of(
     return finding, _chart(known, fitted, spread, metric=metric, factor=factor, block=block, sentence=sentence)
 
 
-def effect_sentence(fitted: laws.Fit, spread: laws.Uncertainty | None, *, factor: str, what: str) -> str:
+def effect_sentence(fitted: laws.Fit, spread: Spread | None, *, factor: str, what: str) -> str:
     """What may be said about the factor's effect: its size, or that it is not distinguishable from zero."""
     span = f"from {factor} {fitted.low_x[0]:g} to {fitted.high_x[0]:g}"
     if spread is None:
@@ -56,13 +57,13 @@ def _spread(
     y: Sequence[float],
     metric: str,
     block: str,
-) -> laws.Uncertainty | None:
+) -> Spread | None:
     """The law's intervals over configurations, and over clips where all trials share scored ones; None for too few."""
     scores = evidence.scores(split="test", metric=metric)
     own = [scores.get(record.trial, {}) for record in records]
     common = sorted(set.intersection(*map(set, own)))
     try:
-        return laws.uncertainty(
+        return spread_of(
             fitted,
             x,
             y,
@@ -75,11 +76,12 @@ def _spread(
         return None
 
 
-def _basis(fitted: laws.Fit, spread: laws.Uncertainty | None, factor: str, block: str) -> str:
-    method = f"no interval below {laws.MIN_CLUSTERS} configurations"
+def _basis(fitted: laws.Fit, spread: Spread | None, factor: str, block: str) -> str:
+    method = f"no interval below {MIN_CLUSTERS} configurations"
     if spread:
         clips = f" and {spread.clips} clips" if spread.clips else ""
-        method = f"{spread.level:.0%} cluster bootstrap of {spread.clusters} configurations{clips}"
+        again = f", {spread.redrawn:.0%} of the draws repeated for lack of levels" if spread.redrawn >= 0.01 else ""
+        method = f"{spread.level:.0%} cluster bootstrap of {spread.clusters} configurations{clips}{again}"
     return (
         f"law {fitted.law.equation} with x = {factor}, each {block} with an asymptote of its own, least squares over "
         f"{fitted.points} trials: {_status(fitted)}; {_parameters(fitted, spread)}; {method}"
@@ -91,18 +93,20 @@ def _status(fitted: laws.Fit) -> str:
     return fitted.status.value + edges
 
 
-def _parameters(fitted: laws.Fit, spread: laws.Uncertainty | None) -> str:
+def _parameters(fitted: laws.Fit, spread: Spread | None) -> str:
     if fitted.status is laws.FitStatus.NOT_IDENTIFIED:
         return "its parameters are not given, because others fit as well"
-    return ", ".join(
+    values = ", ".join(
         f"{name} {spread.params[name]}" if spread else f"{name} {value:.3g}" for name, value in fitted.params.items()
     )
+    loose = f", {' and '.join(fitted.open_ended)} not held by the data and so no asymptote" if fitted.open_ended else ""
+    return values + loose
 
 
 def _chart(
     records: Sequence[Record],
     fitted: laws.Fit,
-    spread: laws.Uncertainty | None,
+    spread: Spread | None,
     *,
     metric: str,
     factor: str,

@@ -17,6 +17,8 @@ from analysis.plots import Chart, Grid, Line, Marks
 from analysis.table import Evidence
 from vqlora.record import Status
 
+SMOOTH = 12  # learning curves: a window of this share of the points; the loss of one small batch is mostly noise
+
 
 def frontier(configs: Sequence[Config], *, metric: str, direction: str, cost: str, group: str, id: str) -> Chart:
     """Test score against a cost; on the frontier is who is not dominated in validation score and cost.
@@ -86,14 +88,15 @@ def curves(evidence: Evidence, *, group: str, key: str = "loss", id: str = "curv
         value = record.point.get(group)
         if not points or value is None:
             continue
-        steps, values = zip(*points, strict=True)
+        steps, values = _smoothed(points)
         dashed = record.status is not Status.DONE
         lines.append(Line(name=f"{group} {value}", x=steps, y=values, style=styles[value], dashed=dashed))
-        rows.append((record.trial, str(len(points)), number(values[0]), number(values[-1]), str(steps[-1])))
+        rows.append((record.trial, str(len(points)), number(values[0]), number(values[-1]), number(steps[-1])))
     return Chart(
         id=id,
         title=f"Learning curves: {label(key)}",
-        summary=f"Training {label(key)} over steps of {len(lines)} trials; dashed lines ended before their last step.",
+        summary=f"Training {label(key)} of {len(lines)} trials, as a running mean over 1/{SMOOTH} of the steps; "
+        "dashed lines ended before their last step.",
         x_label="step",
         y_label=f"training {label(key)}",
         header=("trial", "points", "first", "last", "last step"),
@@ -164,6 +167,14 @@ def _frontier_row(config: Config, metric: str, cost: str, on_front: bool) -> tup
     span = f"{config.score.low:.3f} to {config.score.high:.3f}" if np.isfinite(config.score.low) else "–"
     scores = (f"{val:.3f}", f"{test:.3f}", span, f"{test - val:+.3f}")
     return (config.name, number(config.values[cost]), *scores, "yes" if on_front else "no")
+
+
+def _smoothed(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    """Centred running means of (step, value), each at the middle of its window; short curves stay as they are."""
+    window = max(1, len(points) // SMOOTH)
+    kernel = np.full(window, 1 / window)
+    steps, values = (np.convolve([point[side] for point in points], kernel, mode="valid") for side in (0, 1))
+    return steps.tolist(), values.tolist()
 
 
 def _named_once(lines: Sequence[Line]) -> list[Line]:

@@ -59,11 +59,13 @@ def best(configs: Sequence[Config], *, metric: str, direction: str) -> Finding:
 
 
 def frontiers(evidence: Evidence, configs: Sequence[Config], *, group: str) -> list[Chart]:
-    """One frontier for each cost among the objectives, and for each device: costs of two devices are not comparable."""
+    """One frontier for each cost that is wanted, by default memory and latency, and for each device: no mixing."""
     metric, direction = score(evidence)
+    wanted = [name for name, _ in objectives(evidence) if name.startswith("cost.")]
+    costs = wanted or [name for name, _ in OBJECTIVES if name.startswith("cost.")]
     devices = sorted({config.device for config in configs})
     found: list[Chart] = []
-    for cost in (name for name, _ in objectives(evidence) if name.startswith("cost.")):
+    for cost in costs:
         for place, device in enumerate(devices, 1):
             own = [one for one in configs if one.device == device and one.has(cost, f"val.{metric}", f"test.{metric}")]
             name = f"frontier-{cost.removeprefix('cost.')}" + (f"-{place}" if len(devices) > 1 else "")

@@ -35,7 +35,7 @@ def answer(evidence: Evidence) -> Answer:
     adapted = [config for config in configs if config.method != "zero_shot"]
     plots: list[Plot] = [
         *general.frontiers(evidence, configs, group="bits"),
-        views.grid(configs, metric=metric, across="rank", down="bits"),
+        views.grid(adapted, metric=metric, across="rank", down="bits"),
         *(chart for _, chart in trends if chart),
         *_memory(adapted),
         views.curves(evidence, group="bits"),
@@ -54,7 +54,9 @@ def _contrasts(evidence: Evidence, trained: Sequence[Record], metric: str) -> li
     def at(axis: str, value: object) -> list[Record]:
         return [record for record in trained if record.point[axis] == value]
 
-    sides = [(f"LoRA rank {ranks[-1]}", at("rank", ranks[-1]), "zero-shot", base, "bits")]
+    shared = [value for value in levels((record.point for record in base), "bits") if value in bits]
+    where = "" if shared in ([], bits) else f" (bits {', '.join(map(str, shared))})"
+    sides = [(f"LoRA rank {ranks[-1]}{where}", at("rank", ranks[-1]), f"zero-shot{where}", base, "bits")]
     if len(bits) > 1:
         few, many = (f"QLoRA (bits {bits[0]})", f"LoRA (bits {bits[-1]})")
         sides.append((few, at("bits", bits[0]), many, at("bits", bits[-1]), "rank"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -111,9 +112,12 @@ class Maker:
         )
         return record, rows
 
-    def study(self) -> tuple[list[Record], dict[str, list[dict[str, Any]]]]:
-        drawn = [self.trial(rank, bits, seed) for rank in RANKS for bits in BITS for seed in SEEDS]
-        drawn += [self.trial(0, bits, 0) for bits in BITS]
+    def study(
+        self, seeds: Sequence[int] = SEEDS, bases: Sequence[int] = BITS
+    ) -> tuple[list[Record], dict[str, list[dict[str, Any]]]]:
+        """Every rank at every bits and seed, and the base as it is at the bits of `bases`."""
+        drawn = [self.trial(rank, bits, seed) for rank in RANKS for bits in BITS for seed in seeds]
+        drawn += [self.trial(0, bits, 0) for bits in bases]
         return [record for record, _ in drawn], {record.trial: rows for record, rows in drawn}
 
 

@@ -37,9 +37,17 @@ def test_intervals_cover_the_truth_with_few_seeds(groups, seeds, clips, seed_sd,
     assert hits / repetitions >= 0.91
 
 
-def test_one_seed_is_said_to_be_one_seed():
-    found = mean_interval(rng().normal(size=(2, 20)), groups=["a", "b"], rng=rng())
-    assert not found.seeds_seen
+def test_what_was_resampled_is_said():
+    scores = rng().normal(size=(3, 20))
+    said = [mean_interval(scores[: len(g)], groups=g, rng=rng()).over for g in ("a", "ab", "aab")]
+    assert said == ["clips", "clips and configurations", "clips and seeds"]
+
+
+def test_without_repeated_seeds_the_spread_of_configurations_still_widens_the_interval():
+    clips = rng(1).normal(0, 0.05, (1, 60))
+    spread = np.array([[0.0], [0.3], [-0.3], [0.1]])
+    calm, wild = (mean_interval(s, groups="abcd", rng=rng()) for s in (clips + 0 * spread, clips + spread))
+    assert wild.high - wild.low > 5 * (calm.high - calm.low)
 
 
 def test_one_clip_has_a_mean_but_no_interval():

@@ -38,7 +38,7 @@ def test_pairing_finds_a_difference_far_below_the_spread_of_clips():
     found = compare(scores, pairs, left="a", right="b", rng=np.random.default_rng(0))
     assert found.difference.clear_of_zero
     assert found.difference.low < 0.1 < found.difference.high
-    assert "a is above b" in found.sentence("score") and "one seed" in found.basis()
+    assert "a is above b" in found.sentence("score") and "the noise between seeds is not in it" in found.basis()
 
 
 def test_the_difference_is_the_difference_of_the_means_also_with_unequal_seeds():

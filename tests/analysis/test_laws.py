@@ -3,7 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.laws import LAWS, FitError, FitStatus, Law, fit, uncertainty
+from analysis.laws import LAWS, FitError, FitStatus, Law, fit
+from analysis.spread import spread_of
 
 LAW = LAWS["saturating"]
 
@@ -40,7 +41,7 @@ def test_intervals_cover_the_truth_although_seeds_of_a_configuration_share_an_ef
     draw, hits, repetitions = np.random.default_rng(1), np.zeros(2), 100
     for _ in range(repetitions):
         x, y, blocks, clusters = study(rng=draw)
-        spread = uncertainty(
+        spread = spread_of(
             fit(LAW, x, y, blocks=blocks), x, y, clusters=clusters, blocks=blocks, rng=draw, resamples=300
         )
         truth = {"effect": 2**-0.7 - 16**-0.7, "a": 0.7}
@@ -56,7 +57,7 @@ def test_no_effect_is_hardly_ever_called_one_and_its_exponent_is_not_identified(
     for _ in range(60):
         x, y, blocks, clusters = study(effect=0.0, config_sd=0.0, rng=draw)
         found = fit(LAW, x, y, blocks=blocks)
-        spread = uncertainty(found, x, y, clusters=clusters, blocks=blocks, rng=draw, resamples=300)
+        spread = spread_of(found, x, y, clusters=clusters, blocks=blocks, rng=draw, resamples=300)
         false += spread.effect.clear_of_zero
         identified += found.status is not FitStatus.NOT_IDENTIFIED
     assert false <= 9 and identified <= 9
@@ -74,7 +75,7 @@ def test_the_detectable_effect_shrinks_with_the_noise():
         x, y, blocks, clusters = study(config_sd=noise, seed_sd=noise)
         found = fit(LAW, x, y, blocks=blocks)
         rng = np.random.default_rng(0)
-        sizes.append(uncertainty(found, x, y, clusters=clusters, blocks=blocks, rng=rng).detectable)
+        sizes.append(spread_of(found, x, y, clusters=clusters, blocks=blocks, rng=rng).detectable)
     assert sizes[0] < sizes[1] / 5
 
 
@@ -83,7 +84,7 @@ def test_drawing_clips_widens_the_band_but_not_the_effect_of_what_all_clips_shar
     found = fit(LAW, x, y, blocks=blocks)
     clips = np.asarray(y)[:, None] + np.random.default_rng(3).normal(0, 1, 40)
     plain, drawn = (
-        uncertainty(found, x, y, clusters=clusters, blocks=blocks, clip_scores=c, rng=np.random.default_rng(0))
+        spread_of(found, x, y, clusters=clusters, blocks=blocks, clip_scores=c, rng=np.random.default_rng(0))
         for c in (None, clips)
     )
     assert (drawn.curve_high - drawn.curve_low).mean() > 2 * (plain.curve_high - plain.curve_low).mean()
@@ -133,4 +134,4 @@ def test_data_on_which_no_law_can_be_fitted_is_refused_by_name(x, y, message):
 def test_a_handful_of_configurations_has_no_interval():
     x, y, _, clusters = study(blocks=1)
     with pytest.raises(FitError, match="4 configurations are too few"):
-        uncertainty(fit(LAW, x, y), x, y, clusters=clusters, rng=np.random.default_rng(0))
+        spread_of(fit(LAW, x, y), x, y, clusters=clusters, rng=np.random.default_rng(0))

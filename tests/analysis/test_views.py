@@ -117,3 +117,12 @@ def test_numbers_are_short_and_missing_ones_are_a_dash():
         "–",
     ]
     assert amount("cost.latency_ms", 171.25) == "171.2 ms"
+
+
+def test_thirteen_trials_of_one_seed_are_enough_for_a_verdict():
+    records, examples = Maker(Truth()).study(seeds=(0,), bases=(16,))
+    found = rank_bits.answer(table.collect(records, examples, asked=table.Asked()))
+    assert "LoRA rank 16 (bits 16) is above zero-shot (bits 16)" in found.findings[0].sentence
+    assert found.findings[0].clear
+    assert "1 pair x 96 clips, clips resampled, so the noise between seeds is not in it" in found.findings[0].basis
+    assert "12 configurations" in next(one.basis for one in found.findings if "effect of rank" in one.sentence)
