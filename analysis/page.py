@@ -119,7 +119,7 @@ def paragraph(text: str, *, kind: str = "") -> str:
 
 def _cell(text: str) -> str:
     plain = text.lstrip("+-−").replace(",", "").replace(".", "", 1)
-    kind = ' class="number"' if plain.isdigit() or text == "–" else ' class="wide"' if len(text) > 48 else ""
+    kind = ' class="number"' if plain.isdigit() or text == "–" else ' class="wide"' if len(text) > 32 else ""
     return f"<td{kind}>{escape(text)}</td>"
 
 
