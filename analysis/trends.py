@@ -83,7 +83,7 @@ def _basis(fitted: laws.Fit, spread: Spread | None, factor: str, block: str) -> 
         again = f", {spread.redrawn:.0%} of the draws repeated for lack of levels" if spread.redrawn >= 0.01 else ""
         method = f"{spread.level:.0%} cluster bootstrap of {spread.clusters} configurations{clips}{again}"
     return (
-        f"law {fitted.law.equation} with x = {factor}, each value of {block} with its own asymptote, least squares over "
+        f"law {fitted.law.equation} with x = {factor}, each value of {block} with its own asymptote; least squares on "
         f"{fitted.points} trials: {_status(fitted)}; {_parameters(fitted, spread)}; {method}"
     )
 
