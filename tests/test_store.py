@@ -89,6 +89,9 @@ def test_attempts_merge_so_that_every_step_stands_once() -> None:
     assert merge([ROWS[:5], ROWS[3:], []]) == uninterrupted
     assert merge([[], ROWS[:5], ROWS[:2], ROWS[2:]]) == uninterrupted
     assert merge([ROWS[:3], ROWS]) == uninterrupted
+    validated = [*ROWS[:4], {"step": 3, "val.cider": 1.0}, *ROWS[4:], {"step": 7, "val.cider": 2.0}]
+    for end in range(4, len(validated)):  # the checkpoint stands before the validation of step 3
+        assert merge([validated[:end], validated[4:]]) == validated
 
 
 def test_a_trial_survives_the_round_trip(study: StudyStore) -> None:

@@ -109,12 +109,18 @@ def read_attempt(place: Place) -> tuple[list[dict[str, Any]], list[Broken]]:
 
 
 def merge(attempts: Iterable[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """The rows of a trial, each step once: a later attempt replaces earlier ones from its own first step on."""
+    """The rows of a trial, each once: a later attempt replaces earlier ones from its own first step on.
+
+    A step may have a training and a validation row; an attempt that goes on from the checkpoint between the two repeats
+    the second only.
+    """
     merged: list[dict[str, Any]] = []
     for rows in attempts:
         if rows:
             start = min(row["step"] for row in rows)
-            merged = [row for row in merged if row["step"] < start] + list(rows)
+            again = {frozenset(row) for row in rows if row["step"] == start}
+            kept = (row for row in merged if row["step"] <= start)
+            merged = [row for row in kept if row["step"] < start or frozenset(row) not in again] + list(rows)
     return merged
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,11 @@ class Place:
             return
         with self.filesystem.open_output_stream(path, compression=None) as stream:
             stream.write(content)
+
+    def remove_folder(self, name: str) -> None:
+        """Removes a folder and all in it where that is allowed; in some buckets it is not, and it only wastes space."""
+        with suppress(OSError):
+            self.filesystem.delete_dir(f"{self.path}/{name}")
 
     def folders(self) -> list[str]:
         """Names of the folders directly inside, sorted."""

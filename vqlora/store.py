@@ -1,7 +1,8 @@
 """Attempts and records of a study: a trial is finished when, and only when, its record has a valid digest.
 
     STORAGE/STUDY/VERSION/study.json                          what was asked
-                         /TRIAL/attempt-K/part-NNNN.jsonl     what attempt K reported (`vqlora.ledger`)
+                         /TRIAL/attempt-K/start.json          with what attempt K began
+                                         /part-NNNN.jsonl     what it reported (`vqlora.ledger`)
                                          /state-0.bin -1.bin   its last two checkpoints, emptied at the end
                                          /examples.jsonl.gz   captions and scores clip by clip
                                          /adapter.safetensors what it trained
@@ -26,8 +27,9 @@ from vqlora.storage import Place, open_place
 
 ANSWERS = frozenset({Status.DONE, Status.STOPPED, Status.OUT_OF_MEMORY})  # a FAILED trial is tried again on relaunch
 ATTEMPT = re.compile(r"attempt-(\d+)")
-RECORD, EXAMPLES, ADAPTER, ASKED = "record.json", "examples.jsonl.gz", "adapter.safetensors", "study.json"
-OURS = re.compile(f"{PART.pattern}|{'|'.join(SLOTS)}|{RECORD}|{EXAMPLES}|{ADAPTER}")
+RECORD, START, ASKED = "record.json", "start.json", "study.json"
+EXAMPLES, ADAPTER = "examples.jsonl.gz", "adapter.safetensors"
+OURS = re.compile("|".join([PART.pattern, *map(re.escape, (*SLOTS, RECORD, START, EXAMPLES, ADAPTER))]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,15 +88,20 @@ class TrialStore:
 
     def write_record(self, record: Record) -> None:
         """Finishes the trial. What else belongs to the attempt must be written before."""
-        older = self.place.read(RECORD)
-        if older is not None and (previous := _valid(older)) is not None and previous.attempt != record.attempt:
-            self.attempt(previous.attempt).write(RECORD, older)
+        previous = self.record()
+        if previous is not None and previous.attempt != record.attempt:
+            self.attempt(previous.attempt).write(RECORD, self.place.read(RECORD) or b"")
         self.place.write(RECORD, (record_to_json(record) + "\n").encode())
 
     def record_text(self) -> str | None:
         """The record as it stands, unchecked; None where the trial has none."""
         content = self.place.read(RECORD)
         return None if content is None else content.decode(errors="replace")
+
+    def record(self) -> Record | None:
+        """The record, None where there is none that is valid."""
+        content = self.place.read(RECORD)
+        return None if content is None else _valid(content)
 
     def examples(self, record: Record) -> list[dict[str, Any]]:
         """The rows of a record's attempt, empty where it has none; ValueError where they are broken."""

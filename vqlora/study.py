@@ -38,6 +38,7 @@ class Study:
 
     recipe: called as recipe(**point, base=, data=, steps=, seed=). searcher and scheduler: called without
     arguments when the study starts and give a Ray Tune searcher and trial scheduler; None = the grid, no stopping.
+    points: asked beside the space, such as a reference that no grid holds.
     samples: Tune's num_samples. A study whose frozen workload changes gets a new version.
     """
 
@@ -52,6 +53,7 @@ class Study:
     steps: int
     seeds: int = 1
     samples: int = 1
+    points: tuple[Mapping[str, Any], ...] = ()
     searcher: Callable[[], Any] | None = None
     scheduler: Callable[[], Any] | None = None
 

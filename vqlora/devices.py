@@ -1,0 +1,61 @@
+"""What a cluster offers a study: which device a trial runs on, how many there are, and where light processes sit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import ray
+
+from vqlora.options import Runtime
+
+DRIVER_SHARE = 0.01  # of a CPU: drivers must not hold what their workers wait for
+SAFE_NODE = "study_driver"  # a custom resource of nodes that stay: see cluster.yaml
+WORKER_CPU = 0.9  # leaves room for the drivers' shares beside one worker per core
+
+
+@dataclass(frozen=True, kw_only=True)
+class Devices:
+    """per_worker: resources of one Ray Train worker; count: how many such workers fit at once; is_gpu: what they use."""
+
+    per_worker: dict[str, float]
+    count: int
+    is_gpu: bool
+
+
+def find_devices(runtime: Runtime) -> Devices:
+    """One worker per GPU where the cluster has or can get any, else one per core.
+
+    ValueError if the cluster cannot hold one trial, even with all nodes that an autoscaler may add.
+    """
+    total, offered = ray.cluster_resources(), _offered()
+    gpus = runtime.gpus_per_worker if runtime.gpus_per_worker is not None else float(offered.get("GPU", 0) > 0)
+    cpus = runtime.cpus_per_worker if runtime.cpus_per_worker is not None else (1.0 if gpus else WORKER_CPU)
+    per_worker = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
+    def fitting(resources: dict[str, float]) -> int:
+        return int(min(resources.get(name, 0.0) / need for name, need in per_worker.items() if need))
+
+    if fitting(offered) < runtime.workers:
+        raise ValueError(
+            f"{runtime.workers} worker(s) of {per_worker} do not fit this cluster, which has CPU {total.get('CPU', 0):g}, "
+            f"GPU {total.get('GPU', 0):g}; ask for less, or start more nodes"
+        )
+    # --concurrency may ask an autoscaler for more than is there; without it a study takes what it finds
+    count = fitting(total) if fitting(total) >= runtime.workers else runtime.workers
+    wanted = min((runtime.concurrency or 0) * runtime.workers, fitting(offered))
+    return Devices(per_worker=per_worker, count=max(count, wanted), is_gpu=bool(gpus))
+
+
+def driver_resources() -> dict[str, float]:
+    """Of a process that only watches a trial: on a safe node where the cluster names some."""
+    if ray.cluster_resources().get(SAFE_NODE):
+        return {"cpu": 0, SAFE_NODE: 1}
+    return {"cpu": DRIVER_SHARE}
+
+
+def _offered() -> dict[str, float]:
+    """The most that the cluster has or an autoscaler may add, by resource."""
+    from ray._private.state import state  # no public name in 2.60
+
+    total = ray.cluster_resources()
+    later = state.get_max_resources_from_cluster_config() or {}
+    return {name: max(total.get(name, 0.0), float(later.get(name, 0.0))) for name in {*total, *later}}

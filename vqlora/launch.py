@@ -1,0 +1,145 @@
+"""From a study to its records: expands, checks, runs what is missing on Ray, and has the report built.
+
+`launch(study)` is the whole main of a study script. What may be refused is refused before Ray starts, in one line and
+with exit status 2. Launching again is resuming. Running one trial is `vqlora.trial`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NoReturn
+
+from vqlora.asked import Asked, ask_points, asked_from_json, axes, expand, sample_points
+from vqlora.options import Runtime, read_options
+from vqlora.record import Record, Status
+from vqlora.store import StudyStore, study_store
+from vqlora.study import Study
+
+BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+
+
+def launch(study: Study, *, runtime: Runtime | None = None) -> NoReturn:
+    """Runs the study with the options of the command line and exits with its status.
+
+    0: every trial was answered (out of memory is an answer); 1: some failed; 2: the input cannot be used; 130:
+    interrupted.
+    """
+    try:
+        status = run(study, sys.argv[1:], runtime or Runtime())
+    except ValueError as error:
+        print(f"{study.name}: {error}", file=sys.stderr)
+        status = BAD_INPUT
+    raise SystemExit(status)
+
+
+def run(study: Study, arguments: Sequence[str], runtime: Runtime) -> int:
+    """Like `launch`, but returns the status and raises ValueError for bad input."""
+    study, runtime = read_options(study, arguments, runtime)
+    listed = expand(study)
+    check(study, listed)
+    runtime = replace(runtime, storage=_absolute(runtime.storage))
+    store = study_store(runtime.storage, study.name, study.version)
+    if runtime.dry_run:
+        from vqlora.preview import print_preview
+
+        print_preview(study, listed, store)
+        return 0
+    store.place.check_writable()
+    answers = {} if runtime.fresh else _answers(store)
+    missing = [one for one in listed if one.fingerprint not in answers]
+    _write_asked(store, study, listed)
+    known = len(listed) - len(missing)
+    searched = study.samples * study.seeds if study.searcher else 0
+    print(
+        f"{study.name} {study.version}: {len(listed) + searched} asked, {known} already done, "
+        f"running {len(missing)}" + (f" and what {study.samples} samples lack" if searched else ""),
+        flush=True,
+    )
+    status = _run_missing(study, runtime, store, listed, answers) if missing or searched else 0
+    if runtime.report and store.read().records:
+        _report(store, runtime)
+    return status
+
+
+def check(study: Study, listed: Sequence[Asked]) -> None:
+    """ValueError, before a device is taken, for a base, a role, data or a scheduler that cannot work."""
+    from vqlora.data.sets import open_data
+    from vqlora.finetune import check_recipe
+
+    samples = ask_points(study, sample_points(study)) if study.searcher else []
+    for one in (*listed, *samples):
+        check_recipe(one.recipe)
+    if {part.partition(":")[0] for part in study.data.split(",")} != {"shapes"}:
+        open_data(study.data)  # 'shapes' alone needs no look at a disk, and writing its clips is the workers' task
+
+
+def _answers(store: StudyStore) -> dict[str, Record]:
+    stored = store.read()
+    for one in stored.broken:
+        print(f"left out: {one.what}: {one.reason}", file=sys.stderr)
+    return stored.answers()
+
+
+def _run_missing(
+    study: Study, runtime: Runtime, store: StudyStore, listed: Sequence[Asked], answers: Mapping[str, Record]
+) -> int:
+    from vqlora.tuning import StudyError, tune_study
+
+    try:
+        monitor, was_interrupted = tune_study(study, runtime, store, listed, answers)
+    except StudyError as error:
+        print(f"{study.name}: {error}", file=sys.stderr)
+        return FAILED
+    tally = monitor.tally
+    if study.searcher:
+        _write_asked(store, study, [*listed, *map(asked_from_json, monitor.asked.values())])
+    for trial, row in sorted(tally.finished.items()):
+        if row.get("status") == Status.FAILED:
+            reason = (str(row.get("error") or "").strip().splitlines() or ["no reason known"])[-1]
+            print(f"{trial} failed: {reason}", file=sys.stderr)
+    if was_interrupted:
+        print(f"interrupted; {len(tally.finished)} trials are kept, launch again to run the rest", file=sys.stderr)
+        return INTERRUPTED
+    return FAILED if tally.count(Status.FAILED) else 0
+
+
+def _write_asked(store: StudyStore, study: Study, listed: Sequence[Asked]) -> None:
+    """study.json: what this launch asks, and what earlier ones asked beside it, such as more seeds."""
+    trials = {one.trial: {"trial": one.trial, "point": dict(one.point), "seed": one.seed} for one in listed}
+    earlier = {one["trial"]: one for one in (store.asked() or {}).get("trials", ())}
+    store.write_asked(
+        {
+            "study": study.name,
+            "version": study.version,
+            "question": study.question,
+            "base": study.base,
+            "data": study.data,
+            "steps": study.steps,
+            "axes": axes(study, listed),
+            "objectives": [{"metric": one.metric, "direction": one.direction} for one in study.objectives],
+            "trials": list((earlier | trials).values()),
+        }
+    )
+
+
+def _report(store: StudyStore, runtime: Runtime) -> None:
+    """Builds the HTML in a process of its own: analysis reads records and nothing of this package's running half."""
+    where = store.place.url
+    command = [sys.executable, "-m", "analysis", "report", where]
+    if store.place.is_local:
+        command += ["--output", os.path.join(where, "report.html")]
+    print("building the report", flush=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(f"no report: {(done.stderr or done.stdout).strip()[-500:]}\n  again with: {' '.join(command)}", file=sys.stderr)
+    else:
+        print(f"report: {done.stdout.strip().splitlines()[-1]}", flush=True)
+
+
+def _absolute(storage: str) -> str:
+    """Workers have other working directories."""
+    return storage if "://" in storage else os.path.abspath(os.path.expanduser(storage))

@@ -1,0 +1,152 @@
+"""The board of a packed study: trials wait on it, warm workers take them by turns, rows go back to their Tune trials.
+
+Plain Python without ray: the launcher makes it a named actor. All times are seconds of the clock given. A worker is a
+token that is new at every start, so a worker that was presumed dead cannot speak for a trial that was given to another.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+DEATHS = 3  # a trial whose worker died so often ends as failed; from the second on it runs alone, so blame is certain
+IDLE_DEATHS = 3  # workers that die so often in a row before they take a trial end the study
+
+Verdict = Literal["go on", "wait", "stop", "leave"]
+Order = tuple[Literal["run", "wait", "leave"], Mapping[str, Any] | None]
+
+
+@dataclass(kw_only=True)
+class Seat:
+    """One trial on the board. worker: who runs it; rows: what it sent; seen: how many of them its Tune trial has."""
+
+    asked: Mapping[str, Any]
+    worker: str | None = None
+    rows: list[Mapping[str, Any]] = field(default_factory=list)
+    seen: int = 0
+    final: Mapping[str, Any] | None = None
+    deaths: int = 0
+    is_unwanted: bool = False
+
+    @property
+    def is_waiting(self) -> bool:
+        return self.worker is None and self.final is None and not self.is_unwanted
+
+    @property
+    def is_suspect(self) -> bool:
+        return self.deaths >= DEATHS - 1
+
+
+class Board:
+    """Queue and post office of one study on one cluster. start_limit: seconds without any sign of a worker."""
+
+    def __init__(self, *, start_limit: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seats: dict[str, Seat] = {}
+        self._places: dict[int, str] = {}
+        self._clock, self._start_limit = clock, start_limit
+        self._last_sign = clock()
+        self._idle_deaths: Counter[int] = Counter()
+        self._reason: str | None = None
+        self._is_closed = False
+
+    # What Tune's trials call.
+
+    def post(self, asked: Mapping[str, Any]) -> None:
+        """Puts a trial up; nothing if it already is."""
+        self._seats.setdefault(asked["trial"], Seat(asked=asked))
+
+    def read(self, trial: str, start: int) -> tuple[list[Mapping[str, Any]], Mapping[str, Any] | None]:
+        """(rows from number `start` on, the final row or None); a final row with `ends_study` says why all is over."""
+        if self._clock() - self._last_sign > self._start_limit:
+            self.close(
+                f"no worker gave a sign for {self._start_limit:.0f} s; the cluster has no free device, or workers cannot "
+                "start: see the job's logs, `ray status`, and give --concurrency what the cluster has"
+            )
+        seat = self._seats[trial]
+        if self._reason is not None and seat.final is None:
+            return [], {"status": "failed", "ends_study": self._reason}
+        seat.seen = start
+        return list(seat.rows[start:]), seat.final
+
+    def drop(self, trial: str) -> None:
+        """The scheduler stopped the trial; its worker is told at its next row."""
+        seat = self._seats.get(trial)
+        if seat and seat.final is None:
+            seat.is_unwanted = True
+
+    # What workers call.
+
+    def join(self, place: int, worker: str) -> None:
+        """A worker starts at a place (its rank); whoever was there before is dead."""
+        self._last_sign = self._clock()
+        before, self._places[place] = self._places.get(place), worker
+        if before is not None and not self._give_back(before):
+            self._idle_deaths[place] += any(seat.is_waiting for seat in self._seats.values())
+        if self._idle_deaths[place] >= IDLE_DEATHS:
+            self.close(f"workers died {IDLE_DEATHS} times in a row before they took a trial; see the job's logs")
+
+    def take(self, worker: str) -> Order:
+        """The next trial for a worker, to wait, or to leave for good."""
+        self._last_sign = self._clock()
+        if self._is_closed or worker not in self._places.values():
+            return "leave", None
+        running = [seat for seat in self._seats.values() if seat.worker is not None]
+        if any(seat.is_suspect for seat in running):
+            return "wait", None
+        waiting = sorted((seat for seat in self._seats.values() if seat.is_waiting), key=lambda seat: seat.is_suspect)
+        if not waiting or (waiting[0].is_suspect and running):
+            return "wait", None
+        waiting[0].worker = worker
+        self._idle_deaths.clear()
+        return "run", waiting[0].asked
+
+    def beat(self) -> None:
+        """A worker lives."""
+        self._last_sign = self._clock()
+
+    def send(self, trial: str, worker: str, row: Mapping[str, Any]) -> tuple[Verdict, int]:
+        """Takes a row; gives what the worker has to do and the row's number."""
+        verdict = self.verdict(trial, worker, -1)
+        if verdict == "go on":
+            self._seats[trial].rows.append(row)
+        return verdict, len(self._seats[trial].rows) - 1
+
+    def verdict(self, trial: str, worker: str, number: int) -> Verdict:
+        """What to do after row `number`: 'wait' until the Tune trial has decided, 'stop' the trial, 'leave' the study."""
+        seat = self._seats[trial]
+        if self._is_closed or seat.worker != worker:
+            return "leave"
+        if seat.is_unwanted:
+            return "stop"
+        return "go on" if seat.seen > number else "wait"
+
+    def finish(self, trial: str, worker: str, final: Mapping[str, Any]) -> None:
+        """The trial's record is written; `final` is the last row its Tune trial reports."""
+        seat = self._seats[trial]
+        if seat.worker == worker:
+            seat.worker, seat.final = None, final
+
+    # What the launcher calls.
+
+    def close(self, reason: str | None = None) -> None:
+        """Sends all workers away. With a reason, every Tune trial that is open ends and says it."""
+        self._is_closed = True
+        self._reason = self._reason or reason
+
+    def is_settled(self) -> bool:
+        """Whether no worker still has to write the record of a trial that the scheduler stopped."""
+        return not any(seat.worker is not None and seat.is_unwanted for seat in self._seats.values())
+
+    def _give_back(self, worker: str) -> bool:
+        """Puts a dead worker's trial back on the queue, or ends it as failed; whether it had one."""
+        seats = [seat for seat in self._seats.values() if seat.worker == worker]
+        for seat in seats:
+            seat.worker = None
+            seat.deaths += 1
+            if seat.deaths >= DEATHS:
+                error = f"its worker died {seat.deaths} times, the last time with no other trial running"
+                seat.final = {"status": "failed", "error": error}
+        return bool(seats)

@@ -1,0 +1,105 @@
+"""A warm worker of a packed study: takes trials from the board by turns, so imports, base, frames and features are paid
+once. Runs inside a Ray Train worker; the board is `vqlora.packing.board`. Trials that share a step (true packing) will
+take several orders at once here.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import ray.train
+
+from vqlora.asked import Asked, asked_from_json
+from vqlora.ledger import Ledger
+from vqlora.store import TrialStore, study_store
+from vqlora.trial import Interrupted, is_validation, run_trial, values
+
+POLL_SECONDS = 0.05
+BEAT_SECONDS = 2.0
+NAMESPACE = "vqlora"
+
+
+@dataclass(kw_only=True)
+class BoardChannel:
+    """A running trial's line to its Tune trial, over the board. waits: obey the scheduler after each validation."""
+
+    board: Any
+    worker: str
+    trial: str
+    waits: bool
+
+    def send(self, row: Mapping[str, Any]) -> None:
+        from vqlora.finetune import Stopped
+
+        verdict, number = ray.get(self.board.send.remote(self.trial, self.worker, dict(row)))
+        if self.waits and is_validation(row):
+            while (verdict := ray.get(self.board.verdict.remote(self.trial, self.worker, number))) == "wait":
+                time.sleep(POLL_SECONDS)
+        if verdict == "stop":
+            raise Stopped(f"{self.trial}: the scheduler stopped it")
+        if verdict == "leave":
+            raise Interrupted(f"{self.trial}: the study ends, or the trial was given to another worker")
+
+    def save(self, ledger: Ledger, step: int, state: bytes) -> None:
+        ledger.write_state(step, state)
+
+    def restore(self, trial: TrialStore) -> bytes | None:
+        return trial.read_state()
+
+
+def work(config: Mapping[str, Any]) -> None:
+    """The loop of one worker, until the board sends it away. Called by Ray Train on each worker."""
+    import torch
+
+    from vqlora.finetune import Warm
+
+    device = "cuda" if config["is_gpu"] else "cpu"
+    if not config["is_gpu"]:
+        torch.set_num_threads(1)  # one worker a core; the number of threads changes the last bits of a sum
+    board = ray.get_actor(config["board"], namespace=NAMESPACE)
+    worker = uuid.uuid4().hex
+    ray.get(board.join.remote(ray.train.get_context().get_world_rank(), worker))
+    threading.Thread(target=_beat, args=(board,), daemon=True).start()
+    warm = Warm()
+    while True:
+        order, plain = ray.get(board.take.remote(worker))
+        if order == "leave":
+            return
+        if order == "wait" or plain is None:
+            time.sleep(POLL_SECONDS)
+            continue
+        _run(asked_from_json(plain), config, board, worker, device, warm)
+
+
+def _run(asked: Asked, config: Mapping[str, Any], board: Any, worker: str, device: str, warm: Any) -> None:
+    _title(f"{asked.study} {asked.trial}")
+    print(f"{asked.study}: {asked.trial} starts", flush=True)
+    channel = BoardChannel(board=board, worker=worker, trial=asked.trial, waits=config["waits"])
+    store = study_store(config["storage"], asked.study, asked.version)
+    try:
+        record = run_trial(asked, store, device=device, executor="packed", channel=channel, warm=warm)
+    except Interrupted:
+        return
+    ray.get(board.finish.remote(asked.trial, worker, values(record)))
+    print(f"{asked.study}: {asked.trial} is {record.status.value}", flush=True)
+    _title(f"{asked.study} waits")
+
+
+def _beat(board: Any) -> None:
+    """Tells the board that this process lives, also through a long evaluation."""
+    while True:
+        board.beat.remote()
+        time.sleep(BEAT_SECONDS)
+
+
+def _title(text: str) -> None:
+    """Names the process for `ps` and the dashboard's list of workers."""
+    from ray._raylet import setproctitle
+
+    setproctitle(f"vqlora host: {text}")

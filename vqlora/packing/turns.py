@@ -1,0 +1,121 @@
+"""The packed executor: one Ray Train run of warm workers, one per device, beside a Tune run of light trials.
+
+Trials take turns on the workers (`host`), which load imports, base, frames and features once.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import ray
+import ray.train
+from ray import tune
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+from vqlora.devices import Devices, driver_resources
+from vqlora.options import Runtime
+from vqlora.packing.board import Board
+from vqlora.packing.guest import Guest
+from vqlora.packing.host import NAMESPACE, work
+from vqlora.store import StudyStore
+
+CLOSE_SECONDS = 60.0
+POLL_SECONDS = 0.1
+CONTROLLER_RETRIES = 2
+
+
+class Turns:
+    """Runs the trials of one study on warm workers. Use as a context manager around the Tune run.
+
+    ValueError if this study already runs on the cluster: its board's name is taken.
+    """
+
+    name = "packed"
+    reuses_actors = True
+
+    def __init__(
+        self, *, store: StudyStore, runtime: Runtime, devices: Devices, trials: int, obeys_scheduler: bool
+    ) -> None:
+        self._label = f"{store.study}/{store.version}"
+        self._runtime = runtime
+        self.workers = max(1, min(devices.count, trials, runtime.concurrency or trials))
+        # one more than there are workers: the next trial waits on the board when a worker is free
+        self.concurrency = self.workers + 1
+        self._config = {
+            "board": f"{self._label} board",
+            "storage": runtime.storage,
+            "is_gpu": devices.is_gpu,
+            "waits": obeys_scheduler,
+        }
+        self._plan = {
+            "workers": self.workers,
+            "per_worker": devices.per_worker,
+            "name": self._label.replace("/", "-"),
+            "files": store.place.inside("_ray").url,
+            "max_failures": 3 * trials + 3,  # the board ends a trial or the study earlier, and says why
+        }
+
+    def __enter__(self) -> Turns:
+        named = {"namespace": NAMESPACE, "num_cpus": 0}
+        try:
+            self.board = (
+                ray.remote(Board)
+                .options(name=self._config["board"], **named)
+                .remote(start_limit=self._runtime.start_limit_seconds)
+            )
+        except ValueError as error:
+            raise ValueError(f"study {self._label} already runs on this cluster; wait for it, or use --name") from error
+        # an actor, not a thread: it can be killed whatever state the Train run is in
+        self._hosts = ray.remote(Hosts).options(name=f"{self._label} hosts", **named).remote()
+        self._run = self._hosts.run.remote(self._config, self._plan)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Sends the workers away, after those whose trial the scheduler stopped have written its record."""
+        end = time.monotonic() + CLOSE_SECONDS
+        while kind is None and not ray.get(self.board.is_settled.remote()) and time.monotonic() < end:
+            time.sleep(POLL_SECONDS)
+        ray.get(self.board.close.remote())
+        ray.wait([self._run], timeout=CLOSE_SECONDS if kind is None else 1.0)
+        ray.kill(self._hosts)
+        ray.kill(self.board)
+
+    def config(self) -> dict[str, Any]:
+        """What Tune adds to every trial's config."""
+        return {"board": self._config["board"]}
+
+    def trainable(self) -> Any:
+        """What Tune runs as a trial."""
+        return tune.with_resources(Guest, driver_resources())
+
+    def drop(self, trial: str) -> None:
+        """Tune's scheduler stopped this trial."""
+        self.board.drop.remote(trial)
+
+
+class Hosts:
+    """Holds the Ray Train run of the warm workers. An actor."""
+
+    def run(self, config: dict[str, Any], plan: dict[str, Any]) -> None:
+        """Until the board is closed; if the run fails before, the board says why."""
+        trainer = DataParallelTrainer(
+            work,
+            train_loop_config=config,
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=plan["workers"], use_gpu=config["is_gpu"], resources_per_worker=plan["per_worker"]
+            ),
+            run_config=ray.train.RunConfig(
+                name=plan["name"],
+                storage_path=plan["files"],
+                failure_config=ray.train.FailureConfig(
+                    max_failures=plan["max_failures"], controller_failure_limit=CONTROLLER_RETRIES
+                ),
+            ),
+        )
+        try:
+            trainer.fit()
+        except ray.train.TrainingFailedError as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            board = ray.get_actor(config["board"], namespace=NAMESPACE)
+            ray.get(board.close.remote(f"the warm workers ended: {lines[-1]}"))
