@@ -31,6 +31,7 @@ PRESETS = {
 }
 MARGIN = 18.0  # pixels an object's centre keeps from the border
 MIN_PHASE_SECONDS = 0.5
+RARITY = 0.1  # how often a reserved combination is drawn in pretraining, against any other
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,7 @@ class Scene:
 
 
 def reserved(shape: str, colour: str) -> bool:
-    """Whether this combination is kept out of pretraining (a quarter of all pairs)."""
+    """Whether this combination (a quarter of all) is rare in pretraining; each downstream clip has one."""
     return (SHAPES.index(shape) + COLOURS.index(colour)) % 4 == 0
 
 
@@ -121,17 +122,18 @@ def _draw_things(rng: np.random.Generator, downstream: bool) -> tuple[Thing, ...
     wanted = int(rng.integers(count)) if downstream else -1
     things: list[Thing] = []
     for place, colour in enumerate(colours):
-        shapes = [s for s in SHAPES if not reserved(s, COLOURS[colour])] if not downstream else list(SHAPES)
+        weights = np.ones(len(SHAPES))
         if place == wanted:
-            shapes = [s for s in SHAPES if reserved(s, COLOURS[colour])]
+            weights = np.array([float(reserved(s, COLOURS[colour])) for s in SHAPES])
+        elif not downstream:
+            weights = np.array([RARITY if reserved(s, COLOURS[colour]) else 1.0 for s in SHAPES])
+        shape = str(rng.choice(SHAPES, p=weights / weights.sum()))
         size = str(rng.choice(tuple(SIZES)))
-        things.append(Thing(shape=str(rng.choice(shapes)), colour=COLOURS[colour], size=size))
+        things.append(Thing(shape=shape, colour=COLOURS[colour], size=size))
     return tuple(things)
 
 
-def _draw_motions(
-    rng: np.random.Generator, things: tuple[Thing, ...]
-) -> list[tuple[str, int | None, int | None]]:
+def _draw_motions(rng: np.random.Generator, things: tuple[Thing, ...]) -> list[tuple[str, int | None, int | None]]:
     """Two to four (motion, actor, other) that can follow each other; at least one is not a stay."""
     count = int(rng.choice([2, 3, 4], p=[0.45, 0.35, 0.2]))
     gone: set[int] = set()
@@ -184,7 +186,10 @@ def _draw_bounds(rng: np.random.Generator, count: int, seconds: float) -> list[f
 def _draw_places(rng: np.random.Generator, count: int) -> tuple[tuple[float, float], ...]:
     cells = rng.permutation(9)[:count]
     jitter = rng.uniform(-4, 4, (count, 2))
-    return tuple((28.0 + 28 * (c % 3) + float(j[0]), 28.0 + 28 * (c // 3) + float(j[1])) for c, j in zip(cells, jitter, strict=True))
+    return tuple(
+        (28.0 + 28 * (c % 3) + float(j[0]), 28.0 + 28 * (c // 3) + float(j[1]))
+        for c, j in zip(cells, jitter, strict=True)
+    )
 
 
 def _draw_backdrop(rng: np.random.Generator) -> Backdrop:

@@ -87,7 +87,9 @@ def draw(reel: Reel, rows: Tensor, indices: Tensor) -> Tensor:
         dx, dy = (x - cx) / (half * ATLAS_REACH), (y - cy) / (half * ATLAS_REACH)
         grid = torch.stack([dx * cos + dy * sin, dy * cos - dx * sin], dim=-1)  # [b, n, SIDE, SIDE, 2]
         masks = atlas[reel.shape[rows, i]][:, None].expand(-1, indices.shape[1], -1, -1).flatten(0, 1)
-        alpha = F.grid_sample(masks[:, None], grid.flatten(0, 1), align_corners=False).view(*indices.shape, 1, SIDE, SIDE)
+        alpha = F.grid_sample(masks[:, None], grid.flatten(0, 1), align_corners=False).view(
+            *indices.shape, 1, SIDE, SIDE
+        )
         alpha = alpha * visible[..., None]
         paint = rgb[reel.colour[rows, i]][:, None, :, None, None]
         canvas = torch.lerp(canvas, paint, alpha)

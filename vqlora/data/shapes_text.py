@@ -8,6 +8,7 @@ LoRA and a word never seen could never be said.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -176,7 +177,7 @@ def _read(caption: str, lexicon: Lexicon) -> tuple[list[tuple[str, str]], int, l
     head, _, rest = caption.partition(" . ")
     words = head.split()
     units = [
-        (colour_of[a], shape_of[b]) for a, b in zip(words, words[1:], strict=False) if a in colour_of and b in shape_of
+        (colour_of[a], shape_of[b]) for a, b in itertools.pairwise(words) if a in colour_of and b in shape_of
     ]
     counted = next((n for n, phrase in enumerate(COUNTS, start=1) if head.startswith(phrase)), len(units))
     events: list[tuple[str | None, str]] = []

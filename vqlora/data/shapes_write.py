@@ -37,7 +37,9 @@ def write_shapes(preset: str, folder: Path) -> None:
             _write_job(job)
     else:
         # spawn: the caller may hold threads of torch or ray, which do not survive a fork
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with ProcessPoolExecutor(
+            workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
             list(pool.map(_write_job, jobs, chunksize=16))
     _write_annotations(clips, folder)
 

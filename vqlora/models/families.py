@@ -8,11 +8,12 @@ Shapes: B conversations, T tokens, D width of the language model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from transformers import AttentionInterface
 
 if TYPE_CHECKING:
     from vqlora.data.example import Message
@@ -31,8 +32,8 @@ class Family:
 
     # ---- text -------------------------------------------------------------------------------------------------
 
-    def frame_text(self, tokenizer: Any, model_config: Any, time_seconds: float, last: bool) -> str:
-        """The text that holds one frame's place, with its timestamp."""
+    def frame_text(self, processor: Any, model_config: Any, size: int, time_seconds: float, last: bool) -> str:
+        """The text that holds the place of one frame of size x size pixels, with its timestamp."""
         raise NotImplementedError
 
     def batch(
@@ -42,6 +43,7 @@ class Family:
         times_seconds: Sequence[Sequence[float]],
         conversations: Sequence[Sequence[Message]],
         *,
+        size: int,
         generate: bool = False,
     ) -> dict[str, Tensor]:
         """input_ids, attention_mask, frame_of_token [B, T] and, for training, labels [B, T].
@@ -49,13 +51,21 @@ class Family:
         Labels are -100 outside the assistant's turns. With `generate` the last assistant turn is left out and rows
         are padded on the left. frame_of_token: 1 + frame a token belongs to, 0 before the frames, -1 after them.
         """
-        tokenizer = processor.tokenizer
-        rows = [
-            self._row(tokenizer, model_config, times, conversation, generate)
-            for times, conversation in zip(times_seconds, conversations, strict=True)
-        ]
+        pieces: list[_Piece] = []
+        for row, (times, conversation) in enumerate(zip(times_seconds, conversations, strict=True)):
+            places = [
+                self.frame_text(processor, model_config, size, time, number == len(times))
+                for number, time in enumerate(times, start=1)
+            ]
+            pieces += _pieces(row, places, _render(processor.tokenizer, conversation, generate))
+        rows = _tokenise(processor.tokenizer, pieces)
         length = max(len(ids) for ids, _, _ in rows)
-        fields = {"input_ids": tokenizer.pad_token_id, "labels": IGNORED, "frame_of_token": 0, "attention_mask": 0}
+        fields = {
+            "input_ids": processor.tokenizer.pad_token_id,
+            "labels": IGNORED,
+            "frame_of_token": 0,
+            "attention_mask": 0,
+        }
         out = {name: torch.full((len(rows), length), fill) for name, fill in fields.items()}
         for index, (ids, labels, frames) in enumerate(rows):
             place = slice(length - len(ids), length) if generate else slice(0, len(ids))
@@ -67,38 +77,16 @@ class Family:
             del out["labels"]
         return out
 
-    def _row(
-        self, tokenizer: Any, model_config: Any, times: Sequence[float], conversation: Sequence[Message], generate: bool
-    ) -> tuple[list[int], list[int], list[int]]:
-        ids: list[int] = []
-        labels: list[int] = []
-        frames: list[int] = []
-
-        def add(text: str, *, learn: bool, frame: int) -> None:
-            tokens = tokenizer(text, add_special_tokens=False).input_ids
-            ids.extend(tokens)
-            labels.extend(tokens if learn else [IGNORED] * len(tokens))
-            frames.extend([frame] * len(tokens))
-
-        place = 0
-        for text, learn in _render(tokenizer, conversation, generate):
-            before, mark, after = text.partition(CLIP)
-            add(before, learn=learn, frame=place)
-            if mark:
-                for number, time in enumerate(times):
-                    add(
-                        self.frame_text(tokenizer, model_config, time, number + 1 == len(times)),
-                        learn=False,
-                        frame=number + 1,
-                    )
-                place = -1
-                add(after, learn=learn, frame=place)
-        return ids, labels, frames
-
     # ---- vision and language ----------------------------------------------------------------------------------
 
     def vision_states(self, model: Any, processor: Any, clips: Sequence[ClipFrames]) -> list[Tensor]:
         """Output of the vision tower before projector or resampler, per clip [frames, tokens, width]."""
+        frames = torch.cat([torch.from_numpy(clip.frames) for clip in clips]).permute(0, 3, 1, 2)
+        states = self.encode_frames(model, processor, frames.to(model.lm_head.weight.device))
+        return list(states.split([len(clip.frames) for clip in clips]))
+
+    def encode_frames(self, model: Any, processor: Any, frames: Tensor) -> Tensor:
+        """The vision tower on uint8 frames [n, 3, size, size], normalised as the processor does: [n, tokens, width]."""
         raise NotImplementedError
 
     def hidden(self, model: Any, batch: dict[str, Tensor], states: Sequence[Tensor]) -> Tensor:
@@ -141,33 +129,31 @@ class VideoLlama3(Family):
     name = "videollama3"
     model_type = "video_llama_3"
     model_class = "VideoLlama3ForConditionalGeneration"
-    merge_size = 2
 
-    def frame_text(self, tokenizer: Any, model_config: Any, time_seconds: float, last: bool) -> str:
-        pads = tokenizer.convert_ids_to_tokens(model_config.video_token_id) * self.tokens_per_frame(model_config)
+    def frame_text(self, processor: Any, model_config: Any, size: int, time_seconds: float, last: bool) -> str:
+        patch, merge = model_config.vision_config.patch_size, processor.video_processor.merge_size
+        if size % (patch * merge):
+            raise ValueError(f"frame size {size} is no multiple of {patch * merge} (patch {patch} x merge {merge})")
+        pads = processor.video_token * (size // patch // merge) ** 2
         return f"Time {time_seconds:.1f}s:{pads}" + ("" if last else ",")
 
-    def tokens_per_frame(self, model_config: Any) -> int:
-        return (model_config.frame_size // model_config.vision_config.patch_size // self.merge_size) ** 2
-
-    def vision_states(self, model: Any, processor: Any, clips: Sequence[ClipFrames]) -> list[Tensor]:
+    def encode_frames(self, model: Any, processor: Any, frames: Tensor) -> Tensor:
         tower = model.model.vision_model
-        videos = [torch.from_numpy(clip.frames).permute(0, 3, 1, 2) for clip in clips]
-        pixels = torch.cat([self.patches(processor.video_processor, video) for video in videos])
-        counts = [len(video) for video in videos]
-        side = videos[0].shape[-1] // model.config.vision_config.patch_size
-        # One grid row for all frames: attention stays within a frame, and the merge runs once instead of per clip.
-        grid = torch.tensor([[sum(counts), side, side]], device=tower.device)
-        merge = torch.tensor([self.merge_size], device=tower.device)
-        states = tower(pixel_values=pixels.to(tower.device), grid_thw=grid, merge_sizes=merge).last_hidden_state
-        per_frame = (side // self.merge_size) ** 2
-        return list(states.view(sum(counts), per_frame, -1).split(counts))
+        tower.config._attn_implementation = EQUAL_FRAMES
+        side, merged = frames.shape[-1] // tower.config.patch_size, processor.video_processor.merge_size
+        # One video of all frames: attention stays within a frame, and the merge runs once instead of per clip.
+        states = tower(
+            pixel_values=self.patches(processor.video_processor, frames).to(model.dtype),
+            grid_thw=torch.tensor([[len(frames), side, side]], device=frames.device),
+            merge_sizes=torch.tensor([merged], device=frames.device),
+        ).last_hidden_state
+        return states.view(len(frames), (side // merged) ** 2, -1)
 
     @staticmethod
-    def patches(video_processor: Any, video: Tensor) -> Tensor:
-        """The processor's own normalisation and patches of frames [n, 3, size, size], without resizing."""
+    def patches(video_processor: Any, frames: Tensor) -> Tensor:
+        """The processor's own normalisation and patches of uint8 frames [n, 3, size, size], without resizing."""
         out = video_processor(
-            [video], do_resize=False, do_sample_frames=False, use_token_compression=False, return_tensors="pt"
+            [frames], do_resize=False, do_sample_frames=False, use_token_compression=False, return_tensors="pt"
         )
         return out["pixel_values_videos"]
 
@@ -198,18 +184,14 @@ class Idefics(Family):
     model_type = "idefics"
     model_class = "IdeficsForVisionText2Text"
 
-    def frame_text(self, tokenizer: Any, model_config: Any, time_seconds: float, last: bool) -> str:
+    def frame_text(self, processor: Any, model_config: Any, size: int, time_seconds: float, last: bool) -> str:
         fence = "<fake_token_around_image>"
-        fence = fence if fence in tokenizer.get_vocab() else ""
+        fence = fence if fence in processor.tokenizer.get_vocab() else ""
         return f"Time {time_seconds:.1f}s:{fence}<image>{fence if last else ''}"
 
-    def vision_states(self, model: Any, processor: Any, clips: Sequence[ClipFrames]) -> list[Tensor]:
-        tower = model.model.vision_model
-        frames = torch.cat([torch.from_numpy(clip.frames) for clip in clips]).permute(0, 3, 1, 2)
-        weight = tower.embeddings.patch_embedding.weight
-        pixels = self.normalised(processor.image_processor, frames).to(weight.device, weight.dtype)
-        states = tower(pixel_values=pixels).last_hidden_state
-        return list(states.split([len(clip.frames) for clip in clips]))
+    def encode_frames(self, model: Any, processor: Any, frames: Tensor) -> Tensor:
+        pixels = self.normalised(processor.image_processor, frames)
+        return model.model.vision_model(pixel_values=pixels.to(model.dtype)).last_hidden_state
 
     @staticmethod
     def normalised(image_processor: Any, frames: Tensor) -> Tensor:
@@ -270,6 +252,23 @@ class Idefics(Family):
         return [text.strip() for text in texts]
 
 
+def _equal_frames_attention(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: None, scaling: float, **kwargs: Any
+) -> tuple[Tensor, None]:
+    """Attention within frames of equal length, all at once; query, key, value [1, heads, frames x tokens, width].
+
+    The tower's own fallback loops over frames in Python, which at hundreds of frames is most of its time.
+    """
+    frames = len(kwargs["cu_seq_lens_q"]) - 1
+    query, key, value = (part[0].unflatten(1, (frames, -1)).transpose(0, 1) for part in (query, key, value))
+    out = F.scaled_dot_product_attention(query, key, value, scale=scaling)  # [frames, heads, tokens, width]
+    return out.transpose(1, 2).flatten(0, 1).unsqueeze(0), None
+
+
+# 'flash' in the name asks the tower for the frame boundaries (cu_seqlens) instead of a split per frame.
+EQUAL_FRAMES = "flash_equal_frames"
+AttentionInterface.register(EQUAL_FRAMES, _equal_frames_attention)
+
 FAMILIES: dict[str, Family] = {family.model_type: family for family in (VideoLlama3(), Idefics())}
 
 
@@ -281,6 +280,41 @@ def family_of(model_type: str) -> Family:
             "A new family is a subclass of vqlora.models.families.Family and a row of roles"
         )
     return FAMILIES[model_type]
+
+
+class _Piece(NamedTuple):
+    """A stretch of text, the row it belongs to, whether it is learned, and its frame (see `Family.batch`)."""
+
+    row: int
+    text: str
+    learn: bool
+    frame: int
+
+
+def _pieces(row: int, places: Sequence[str], rendered: Sequence[tuple[str, bool]]) -> list[_Piece]:
+    out: list[_Piece] = []
+    now = 0
+    for text, learn in rendered:
+        before, mark, after = text.partition(CLIP)
+        out.append(_Piece(row, before, learn, now))
+        if mark:
+            out += [_Piece(row, place, False, number) for number, place in enumerate(places, start=1)]
+            now = -1
+            out.append(_Piece(row, after, learn, now))
+    return out
+
+
+def _tokenise(tokenizer: Any, pieces: Sequence[_Piece]) -> list[tuple[list[int], list[int], list[int]]]:
+    """Token ids, labels and frame of token of each row; each distinct text is tokenised once."""
+    texts = list(dict.fromkeys(piece.text for piece in pieces))
+    tokens = dict(zip(texts, tokenizer(texts, add_special_tokens=False).input_ids, strict=True))
+    rows: list[tuple[list[int], list[int], list[int]]] = [([], [], []) for _ in range(pieces[-1].row + 1)]
+    for piece in pieces:
+        row, ids = rows[piece.row], tokens[piece.text]
+        row[0].extend(ids)
+        row[1].extend(ids if piece.learn else [IGNORED] * len(ids))
+        row[2].extend([piece.frame] * len(ids))
+    return rows
 
 
 def _render(tokenizer: Any, conversation: Sequence[Message], generate: bool) -> list[tuple[str, bool]]:
