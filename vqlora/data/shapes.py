@@ -259,7 +259,7 @@ def _move(phase: Phase, first: np.ndarray, u: np.ndarray, seconds: np.ndarray) -
     elif phase.motion == "behind":
         assert phase.other is not None
         out[:, :2] += u[:, None] * 2 * (first[phase.other][:2] - out[0, :2])
-        out[:, :2] = np.clip(out[:, :2], MARGIN / 2, SIDE - MARGIN / 2)
     else:
         raise AssertionError(f"motion {phase.motion!r} of {phase} is not drawn")
+    out[:, :2] = np.clip(out[:, :2], MARGIN / 2, SIDE - MARGIN / 2)
     return out

@@ -35,6 +35,7 @@ from vqlora.models.tokenizer import build_tokenizer
 FOLDER = Path(__file__).parent / "embedded"
 FRAME_COUNTS = (2, 4, 6, 8, 8, 8, 12, 16)  # frames per clip, one draw per step
 LOG_SHARE = 1 / 12
+CHECKED = 512  # scenes of each kind captioned at the end
 CLIP_NORM, WEIGHT_DECAY, WARMUP_STEPS = 1.0, 0.05, 300
 
 
@@ -100,7 +101,7 @@ def pretrain(
     data = Steps(family, processor, model.config, pool=pool, batch=batch, steps=steps, seed=seed)
     clock, timed_from, total = time.perf_counter(), start, torch.zeros((), device=device)
     for step, tokens in enumerate(_loader(data, start, device), start=start + 1):
-        loss = _loss(family, model, processor, film, {key: value.to(device) for key, value in tokens.items()})
+        loss = step_loss(family, model, processor, film, {key: value.to(device) for key, value in tokens.items()})
         loss.backward()
         learner.step(_share_of_rate(step, steps=steps))
         total += loss.detach()
@@ -118,7 +119,7 @@ def pretrain(
             print(json.dumps(exact_matches(family, model, processor, device, count=256)), flush=True)
         if step >= steps:
             break
-    scores = exact_matches(family, model, processor, device, count=512)
+    scores = exact_matches(family, model, processor, device, count=CHECKED)
     print(f"{name}: {json.dumps(scores)}", flush=True)
     facts = {"steps": steps, "batch": batch, "rate": rate, "pool": pool, "seed": seed, "shapes": VERSION, **scores}
     save(model, processor, out, [*earlier, facts])
@@ -228,7 +229,7 @@ def describe(family: Family, model: Any, processor: Any, scenes: Sequence[Scene]
     return captions
 
 
-def _loss(family: Family, model: Any, processor: Any, film: Reel, tokens: dict[str, Tensor]) -> Tensor:
+def step_loss(family: Family, model: Any, processor: Any, film: Reel, tokens: dict[str, Tensor]) -> Tensor:
     frames = subsample_chroma(draw(film, tokens["rows"], tokens["indices"]))
     states = family.encode_frames(model, processor, frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
     return family.loss(model, tokens, list(states))
