@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, ClassVar, get_args, get_type_hints
+from typing import Any, ClassVar, cast, get_args, get_type_hints
 
 ROLES = ("text", "vision", "cross_modal", "audio")
 SCHEMES = {"nf4": 4, "fp4": 4, "int8": 8}
@@ -80,10 +80,12 @@ class Lora(Method):
         _check_roles("Lora.rank", self.rank)
         for role, rank in self.rank.items():
             _require(
-                isinstance(rank, int) and not isinstance(rank, bool) and rank >= 0,
+                type(rank) is int and rank >= 0,
                 f"rank {rank!r} for {role} is not a whole number >= 0; 0 leaves the role without adapters",
             )
-        _require(any(self.rank.values()), f"rank is 0 in every role of {dict(self.rank)}; give one a rank, or use ZeroShot")
+        _require(
+            any(self.rank.values()), f"rank is 0 in every role of {dict(self.rank)}; give one a rank, or use ZeroShot"
+        )
         _require(self.alpha > 0, f"alpha {self.alpha} must be > 0")
         _require(0 <= self.dropout < 1, f"dropout {self.dropout} must be in [0, 1)")
 
@@ -206,9 +208,9 @@ def to_json(value: Any) -> Any:
         plain = {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
         return {"kind": value.kind, **plain} if isinstance(value, Method) else plain
     if isinstance(value, Mapping):
-        return {str(key): to_json(item) for key, item in sorted(value.items())}
+        return {key: to_json(item) for key, item in sorted(cast("Mapping[str, Any]", value).items())}
     if isinstance(value, (list, tuple)):
-        return [to_json(item) for item in value]
+        return [to_json(item) for item in cast("Sequence[Any]", value)]
     return value
 
 
@@ -230,7 +232,9 @@ def _build(kind: type, plain: Mapping[str, Any]) -> Any:
     for name, value in values.items():
         hint = hints[name]
         if isinstance(hint, type) and is_dataclass(hint):
-            values[name] = _build(hint, value)
-        elif isinstance(value, list) and (hint is tuple or tuple in (getattr(hint, "__origin__", None), *get_args(hint))):
-            values[name] = tuple(value)
+            values[name] = _build(hint, cast("Mapping[str, Any]", value))
+        elif isinstance(value, list) and (
+            hint is tuple or tuple in (getattr(hint, "__origin__", None), *get_args(hint))
+        ):
+            values[name] = tuple(cast("list[Any]", value))
     return kind(**values)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 SCHEMA = 1
 
@@ -51,7 +51,7 @@ class Cost:
     adapter_bytes: int | None = None
     base_bytes: int | None = None
     device_seconds: float | None = None
-    how: Mapping[str, str] = field(default_factory=dict)
+    how: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +87,10 @@ class Record:
     fingerprint: str
     status: Status
     provenance: Provenance
-    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
     cost: Cost = field(default_factory=Cost)
     curve: Sequence[Mapping[str, Any]] = ()
-    model: Mapping[str, Any] = field(default_factory=dict)
+    model: Mapping[str, Any] = field(default_factory=dict[str, Any])
     skipped: Sequence[Mapping[str, str]] = ()
     error: str | None = None
     attempt: int = 0
@@ -106,7 +106,9 @@ class Record:
         if unknown:
             raise ValueError(f"metrics of split {sorted(unknown)[0]!r}; a record holds 'val' and 'test'")
         if self.status is Status.DONE and "test" not in self.metrics:
-            raise ValueError(f"trial {self.trial} is done without a test score; a finished trial is scored once on test")
+            raise ValueError(
+                f"trial {self.trial} is done without a test score; a finished trial is scored once on test"
+            )
         if self.status in (Status.FAILED, Status.OUT_OF_MEMORY) and not self.error:
             raise ValueError(f"trial {self.trial} is {self.status} without an error text")
 
@@ -116,7 +118,9 @@ def record_to_json(record: Record) -> str:
     plain = asdict(record)
     _refuse_non_finite(plain, record.trial)
     body = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return json.dumps({"record": plain, "sha256": hashlib.sha256(body.encode()).hexdigest()}, sort_keys=True, allow_nan=False)
+    return json.dumps(
+        {"record": plain, "sha256": hashlib.sha256(body.encode()).hexdigest()}, sort_keys=True, allow_nan=False
+    )
 
 
 def record_from_json(text: str) -> Record:
@@ -132,22 +136,21 @@ def record_from_json(text: str) -> Record:
     unknown = sorted(set(plain) - {f.name for f in fields(Record)})
     if unknown:
         raise ValueError(f"record has the unknown field {unknown[0]!r}")
-    return Record(
-        **{
-            **plain,
-            "status": Status(plain["status"]),
-            "cost": Cost(**plain["cost"]),
-            "provenance": Provenance(**plain["provenance"]),
-        }
-    )
+    values: dict[str, Any] = {
+        **plain,
+        "status": Status(plain["status"]),
+        "cost": Cost(**plain["cost"]),
+        "provenance": Provenance(**plain["provenance"]),
+    }
+    return Record(**values)
 
 
 def _refuse_non_finite(value: Any, trial: str, path: str = "") -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"trial {trial}: {path.lstrip('.')} is {value}; a missing number is None")
     if isinstance(value, Mapping):
-        for key, item in value.items():
+        for key, item in cast("Mapping[str, Any]", value).items():
             _refuse_non_finite(item, trial, f"{path}.{key}")
     elif isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
+        for index, item in enumerate(cast("Sequence[Any]", value)):
             _refuse_non_finite(item, trial, f"{path}[{index}]")

@@ -62,8 +62,12 @@ class Study:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
                 raise ValueError(f"study {label} {value!r} becomes a folder; use letters, digits, '.', '_' and '-'")
         if not self.space:
-            raise ValueError(f"study {self.name}: the space is empty; give it at least one axis, such as tune.grid_search([4, 8])")
+            raise ValueError(
+                f"study {self.name}: the space is empty; give it at least one axis, such as tune.grid_search([4, 8])"
+            )
         if not self.objectives:
-            raise ValueError(f"study {self.name}: no objective; name at least one, such as Objective(metric='val.cider', direction='max')")
+            raise ValueError(
+                f"study {self.name}: no objective; name at least one, such as Objective(metric='val.cider', direction='max')"
+            )
         if self.seeds < 1:
             raise ValueError(f"study {self.name}: seeds {self.seeds} must be >= 1")

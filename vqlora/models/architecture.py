@@ -45,8 +45,8 @@ def _videollama(tokenizer: PreTrainedTokenizerFast) -> tuple[Any, Any]:
             "num_attention_heads": HEADS, "num_key_value_heads": HEADS, "max_position_embeddings": 4096,
             "tie_word_embeddings": True, "bos_token_id": None, **_vocabulary(tokenizer),
         },
-        image_token_id=tokenizer.convert_tokens_to_ids("<|image_pad|>"),
-        video_token_id=tokenizer.convert_tokens_to_ids("<|video_pad|>"),
+        image_token_id=tokenizer.get_vocab()["<|image_pad|>"],
+        video_token_id=tokenizer.get_vocab()["<|video_pad|>"],
         tie_word_embeddings=True,
     )  # fmt: skip
     size = {"shortest_edge": SIDE * SIDE, "longest_edge": SIDE * SIDE * 64}

@@ -17,7 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import AutoTokenizer
 
+from vqlora.data.example import Message
 from vqlora.data.shapes import FPS, SIDE, VERSION, Scene, draw_scene
 from vqlora.data.shapes_render import Reel, draw, reel, subsample_chroma
 from vqlora.data.shapes_text import LOG_PROMPT, PLAIN, PROMPT, content_scores, plain_caption, truth, unrelated_log
@@ -37,13 +38,6 @@ FRAME_COUNTS = (2, 4, 6, 8, 8, 8, 12, 16)  # frames per clip, one draw per step
 LOG_SHARE = 1 / 12
 CHECKED = 512  # scenes of each kind captioned at the end
 CLIP_NORM, WEIGHT_DECAY, WARMUP_STEPS = 1.0, 0.05, 300
-
-
-class Turn(NamedTuple):
-    """A message of a conversation, as `Family.batch` reads it."""
-
-    role: str
-    text: str
 
 
 class Steps(Dataset[dict[str, Tensor]]):
@@ -66,12 +60,12 @@ class Steps(Dataset[dict[str, Tensor]]):
         lengths = np.array([scene.num_frames for scene in scenes])[:, None]
         indices = ((np.arange(count) + places) * lengths / count).astype(np.int64)
         talks = [
-            (Turn("user", LOG_PROMPT), Turn("assistant", unrelated_log(rng)))
+            (Message(role="user", text=LOG_PROMPT), Message(role="assistant", text=unrelated_log(rng)))
             if rng.random() < LOG_SHARE
-            else (Turn("user", PROMPT), Turn("assistant", plain_caption(scene)))
+            else (Message(role="user", text=PROMPT), Message(role="assistant", text=plain_caption(scene)))
             for scene in scenes
         ]
-        tokens = self.family.batch(self.processor, self.config, indices / FPS, talks, size=SIDE)
+        tokens = self.family.batch(self.processor, self.config, (indices / FPS).tolist(), talks, size=SIDE)
         return {**tokens, "rows": torch.from_numpy(rows), "indices": torch.from_numpy(indices)}
 
 
@@ -222,7 +216,7 @@ def describe(family: Family, model: Any, processor: Any, scenes: Sequence[Scene]
         indices = ((torch.arange(8, device=device) + 0.5) * film.frames[:, None] / 8).long()
         frames = subsample_chroma(draw(film, torch.arange(len(some), device=device), indices))
         states = family.encode_frames(model, processor, frames.flatten(0, 1)).unflatten(0, indices.shape)
-        talks = [(Turn("user", PROMPT),)] * len(some)
+        talks = [(Message(role="user", text=PROMPT),)] * len(some)
         tokens = family.batch(processor, model.config, (indices / FPS).tolist(), talks, size=SIDE, generate=True)
         tokens = {key: value.to(device) for key, value in tokens.items()}
         captions += family.generate(model, processor, tokens, list(states), max_new_tokens=64)
