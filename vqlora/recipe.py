@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, ClassVar, cast, get_args, get_type_hints
+from typing import Any, ClassVar, cast, get_origin, get_type_hints
 
 ROLES = ("text", "vision", "cross_modal", "audio")
 SCHEMES = {"nf4": 4, "fp4": 4, "int8": 8}
@@ -233,8 +233,6 @@ def _build(kind: type, plain: Mapping[str, Any]) -> Any:
         hint = hints[name]
         if isinstance(hint, type) and is_dataclass(hint):
             values[name] = _build(hint, cast("Mapping[str, Any]", value))
-        elif isinstance(value, list) and (
-            hint is tuple or tuple in (getattr(hint, "__origin__", None), *get_args(hint))
-        ):
+        elif isinstance(value, list) and get_origin(hint) is tuple:
             values[name] = tuple(cast("list[Any]", value))
     return kind(**values)
