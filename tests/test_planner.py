@@ -1,0 +1,63 @@
+"""Plans against what trials measure, and the sizes of real bases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from trials import BASES, WARM, recipe
+
+from vqlora.finetune import finetune
+from vqlora.planner import plan
+from vqlora.recipe import Bits, Frames, FullFineTune, Lora, Method, Recipe, Schedule, ZeroShot
+
+
+@pytest.mark.parametrize(
+    "method",
+    [Lora(rank={"text": 4}), Lora(rank={"text": 4, "vision": 4}), FullFineTune()],
+    ids=["text", "vision", "full"],
+)
+@pytest.mark.parametrize("base", BASES)
+def test_a_plan_on_a_cpu_is_within_a_quarter_of_what_a_trial_measures(base: str, method: Method) -> None:
+    wanted = recipe(base, method=method, schedule=Schedule(steps=2, batch_size=4))
+    planned, cost = plan(wanted, device="cpu"), finetune(wanted, device="cpu", warm=WARM).cost
+    assert planned.peak_gib == pytest.approx(cost.train_peak_gib, rel=0.25)
+    assert planned.train_flops == pytest.approx(cost.train_flops, rel=0.25)
+    assert planned.trainable_params == cost.trainable_params
+    assert planned.base_bytes == pytest.approx(cost.base_bytes, rel=0.05)
+
+
+def big(base: str, **changes: object) -> Recipe:
+    wanted = Recipe(
+        base=base,
+        data="shapes:small",
+        method=Lora(rank={"text": 16}),
+        bits=Bits.preset("v16t4"),
+        schedule=Schedule(steps=100, batch_size=4),
+        frames=Frames(budget=8, size=224),
+    )
+    return replace(wanted, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("base", "billions"), [("random:videollama3-7b", 8.0), ("random:idefics-9b", 9.0)])
+def test_real_bases_are_planned_without_weights(base: str, billions: float) -> None:
+    wide, low = (plan(big(base, bits=Bits.preset(preset))) for preset in ("all16", "v16t4"))
+    assert wide.base_bytes / 2e9 == pytest.approx(billions, rel=0.1)
+    assert low.base_bytes < 0.5 * wide.base_bytes
+    assert low.peak_gib < wide.peak_gib
+    assert low.train_flops == wide.train_flops
+    assert wide.trainable_params == low.trainable_params > 30e6
+
+
+def test_memory_grows_with_frames_batch_and_rank() -> None:
+    base = "random:videollama3-2b"
+    small = plan(big(base)).peak_gib
+    assert plan(big(base, frames=Frames(budget=16, size=224))).peak_gib > small
+    assert plan(big(base, schedule=Schedule(steps=100, batch_size=8))).peak_gib > small
+    assert plan(big(base, method=Lora(rank={"text": 64}))).peak_gib > small
+
+
+def test_zero_shot_needs_the_weights_only() -> None:
+    planned = plan(big("random:videollama3-tiny", method=ZeroShot()))
+    assert planned.train_flops == planned.activation_bytes == 0
+    assert planned.peak_gib > 0
