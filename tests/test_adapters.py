@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from trials import three_towers
 
 from vqlora.adapters import attach
-from vqlora.models.bits import tensors_of
+from vqlora.models.bits import check_built, quantise, report, tensors_of
+from vqlora.models.families import Family
 from vqlora.models.load import Loaded, load
 from vqlora.models.roles import linear_layers
 from vqlora.recipe import Bits, FullFineTune, Lora, Method, ZeroShot
@@ -113,6 +115,31 @@ def test_an_adapter_that_does_not_fit_is_refused() -> None:
     other = attach(base(BASES[0]), Lora(rank={"text": 2}), seed=0)
     with pytest.raises(ValueError, match=r"is \(4, 64\) in the adapter, \(2, 64\) here"):
         other.load_state(small.state())
+
+
+class ThreeTowers(Family):
+    name, model_type, model_class = "three towers", "qwen2_5_omni_thinker", "Qwen2_5OmniThinkerForConditionalGeneration"
+
+
+def test_an_audio_tower_has_bits_and_ranks_of_its_own() -> None:
+    model, bits, cpu = three_towers("cpu"), Bits(plan={"audio": 4, "vision": 8}), torch.device("cpu")
+    quantise(model, ThreeTowers.model_type, bits, cpu)
+    found = report(model, ThreeTowers.model_type)
+    check_built(found, bits, ThreeTowers.model_type)
+    loaded = Loaded(
+        base="three towers", model=model, processor=None, family=ThreeTowers(), bits=bits, digest="", device=cpu,
+        dtype=torch.float32, found=found,
+    )  # fmt: skip
+    adapted = attach(loaded, Lora(rank={"audio": 2, "cross_modal": 3}), seed=0)
+    assert adapted.trained_roles == {"audio", "cross_modal"}
+    rows = adapted.found()
+    assert rows["audio"]["adapted_layers"] == rows["audio"]["linear_layers"] == rows["audio"]["quantised"]["nf4"]
+    assert rows["vision"]["adapted_layers"] == rows["text"]["trainable"] == 0
+    tower = model.model.audio_tower.layers[0]
+    x = torch.randn(1, 5, 64)
+    before = tower.fc1(x)
+    shake(adapted.parameters)
+    assert not torch.equal(tower.fc1(x), before)
 
 
 def test_the_seed_decides_the_initial_weights() -> None:

@@ -6,31 +6,16 @@ from functools import cache
 from typing import Any
 
 import pytest
-import torch
 from torch import nn
+from trials import three_towers
 
 from vqlora.models.roles import check_roles, linear_layers, parameters_by_role, role_of, roles_of_base
 from vqlora.models.sizes import RANDOM_BASES, skeleton
 
 
-def three_towers() -> Any:
-    from transformers import Qwen2_5OmniThinkerConfig, Qwen2_5OmniThinkerForConditionalGeneration
-
-    text = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    config = Qwen2_5OmniThinkerConfig(
-        text_config={**text, "num_key_value_heads": 2, "vocab_size": 64},
-        vision_config={"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 32},
-        audio_config={
-            "d_model": 32, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 64, "output_dim": 32,
-        },
-    )  # fmt: skip
-    with torch.device("meta"):
-        return Qwen2_5OmniThinkerForConditionalGeneration(config)
-
-
 @cache
 def model_of(name: str) -> Any:
-    return three_towers() if name == "three towers" else skeleton(name)[0]
+    return three_towers("meta") if name == "three towers" else skeleton(name)[0]
 
 
 @pytest.mark.parametrize("name", [*RANDOM_BASES, "three towers"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from vqlora.finetune import Silent, Stopped, Warm
 from vqlora.recipe import Bits, Frames, Lora, Recipe, Schedule
 
@@ -24,6 +26,23 @@ def recipe(base: str = BASES[0], **changes: Any) -> Recipe:
         max_new_tokens=6,
     )
     return replace(small, **changes)
+
+
+def three_towers(device: str) -> Any:
+    """A base with an audio tower, a few thousand parameters."""
+    from transformers import Qwen2_5OmniThinkerConfig, Qwen2_5OmniThinkerForConditionalGeneration
+
+    text = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = Qwen2_5OmniThinkerConfig(
+        text_config={**text, "num_key_value_heads": 2, "vocab_size": 64},
+        vision_config={"depth": 2, "hidden_size": 64, "intermediate_size": 128, "num_heads": 2, "out_hidden_size": 64},
+        audio_config={
+            "d_model": 64, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 128, "output_dim": 64,
+        },
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        torch.manual_seed(0)
+        return Qwen2_5OmniThinkerForConditionalGeneration(config)
 
 
 class Kept(Silent):

@@ -93,6 +93,10 @@ class Trainer:
             weight_decay=self.schedule.weight_decay,
         )
 
+    @property
+    def _device(self) -> torch.device:
+        return self.adapted.loaded.device
+
     def step(self) -> float:
         """One optimisation step. The loss is returned as it was before the step."""
         rank, ranks = world()
@@ -154,7 +158,7 @@ class Trainer:
             "trained": self.adapted.state(),
             "optimizer": _map_tensors(optimizer, lambda tensor: tensor.detach().cpu().clone()),
             "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state() if self.adapted.loaded.device.type == "cuda" else None,
+            "cuda_rng": torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -163,8 +167,8 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step_number = state["step"]
         torch.set_rng_state(state["rng"])
-        if state["cuda_rng"] is not None and self.adapted.loaded.device.type == "cuda":
-            torch.cuda.set_rng_state(state["cuda_rng"])
+        if state["cuda_rng"] is not None and self._device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_rng"], self._device)
 
 
 def _map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
