@@ -72,9 +72,7 @@ def _loss(inputs: Inputs, examples: Sequence[Example]) -> tuple[float, int]:
     return loss.item(), int((tokens["labels"][:, 1:] != IGNORED).sum())
 
 
-def _scored(
-    inputs: Inputs, examples: Sequence[Example], split: str, texts: dict[str, str], loss: float
-) -> Evaluation:
+def _scored(inputs: Inputs, examples: Sequence[Example], split: str, texts: dict[str, str], loss: float) -> Evaluation:
     references = {example.id: example.references[inputs.language] for example in examples}
     scores = score_captions(
         {example.id: texts[example.id] for example in examples}, references, segment=SEGMENT.get(inputs.language, "ptb")

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,17 +14,15 @@ import torch
 
 from vqlora.adapters import Adapted, attach
 from vqlora.cost import StepProbe, how, measure_inference
-from vqlora.data.example import Example
-from vqlora.data.sets import Splits, default_cache, open_data
 from vqlora.evaluation import Evaluation, answer, evaluate
-from vqlora.inputs import Inputs, StateMemory
+from vqlora.inputs import Inputs
 from vqlora.models.bits import bits_by_role, model_bytes
-from vqlora.models.load import Loaded, load, model_type_of
+from vqlora.models.load import model_type_of
 from vqlora.models.roles import check_roles
-from vqlora.recipe import Frames, FullFineTune, Lora, Recipe, to_json
+from vqlora.recipe import FullFineTune, Lora, Recipe
 from vqlora.record import Cost, Status
 from vqlora.training import Trainer, evaluation_steps, world
-from vqlora.video.frames import FrameStore, Readable, readable
+from vqlora.warm import Data, Warm
 
 
 class Stopped(Exception):
@@ -78,57 +75,6 @@ class Outcome:
     error: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Data:
-    """A data set whose examples have all been decoded once; `skipped` says which had to be left out."""
-
-    digest: str
-    splits: Mapping[str, tuple[Example, ...]]
-    skipped: tuple[Mapping[str, str], ...]
-    store: FrameStore
-
-
-class Warm:
-    """What trials of one process share: data, frames, bases, vision states of frozen towers.
-
-    A trial gives the same result to the bit with a Warm as without one (on a CPU).
-    """
-
-    def __init__(self) -> None:
-        self._splits: dict[str, Splits] = {}
-        self._data: dict[tuple[Any, ...], Data] = {}
-        self._bases: dict[tuple[str, str, str], Loaded] = {}
-        self._states: dict[tuple[Any, ...], StateMemory] = {}
-
-    def data(self, recipe: Recipe) -> Data:
-        """The recipe's data, every clip decoded. ValueError past `max_skipped_share`."""
-        key = (recipe.data, recipe.frames, recipe.max_skipped_share)
-        if key not in self._data:
-            if recipe.data not in self._splits:
-                self._splits[recipe.data] = open_data(recipe.data)
-            self._data[key] = _decoded(self._splits[recipe.data], recipe.frames, recipe.max_skipped_share)
-        return self._data[key]
-
-    def base(self, recipe: Recipe, device: str) -> Loaded:
-        """The recipe's base, loaded once; full fine-tuning changes it and gets its own."""
-        key = _base_key(recipe, device)
-        if isinstance(recipe.method, FullFineTune):
-            return load(recipe.base, recipe.bits, device)
-        if key not in self._bases:
-            if torch.device(device).type == "cuda":  # a second base would take memory from the trial
-                self.forget_bases()
-            self._bases[key] = load(recipe.base, recipe.bits, device)
-        return self._bases[key]
-
-    def forget_bases(self) -> None:
-        self._bases.clear()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
-    def states(self, recipe: Recipe, device: str) -> StateMemory:
-        return self._states.setdefault((*_base_key(recipe, device), recipe.frames), StateMemory())
-
-
 def check_recipe(recipe: Recipe) -> None:
     """ValueError if the recipe's base is unknown or lacks a role that its bits or method name. Takes no device."""
     model_type = model_type_of(recipe.base)
@@ -139,9 +85,7 @@ def check_recipe(recipe: Recipe) -> None:
         check_roles(model_type, recipe.method.roles, "FullFineTune.roles")
 
 
-def finetune(
-    recipe: Recipe, *, device: str, progress: Progress | None = None, warm: Warm | None = None
-) -> Outcome:
+def finetune(recipe: Recipe, *, device: str, progress: Progress | None = None, warm: Warm | None = None) -> Outcome:
     """Runs one trial on `device` ('cpu', 'cuda', 'cuda:1').
 
     Running out of memory and being stopped are outcomes. Bad input raises ValueError; any other error passes through.
@@ -287,21 +231,3 @@ class Trial:
             answer(self.inputs, [clips[place]], max_new_tokens=self.recipe.max_new_tokens, fresh=True)
 
         return measure_inference(one, len(clips), self.adapted.model, self.device, self.held_by_others)
-
-
-def _decoded(splits: Splits, frames: Frames, max_skipped_share: float) -> Data:
-    store = FrameStore(default_cache(), frames)
-    parts: dict[str, Readable] = {
-        split: readable(store, getattr(splits, split), max_skipped_share=max_skipped_share)
-        for split in ("train", "val", "test")
-    }
-    return Data(
-        digest=splits.digest,
-        splits={split: part.examples for split, part in parts.items()},
-        skipped=tuple(row for part in parts.values() for row in part.skipped),
-        store=store,
-    )
-
-
-def _base_key(recipe: Recipe, device: str) -> tuple[str, str, str]:
-    return recipe.base, json.dumps(to_json(recipe.bits), sort_keys=True), device

@@ -13,7 +13,7 @@ from vqlora.adapters import Adapted
 from vqlora.data.example import Clip, Example, Message
 from vqlora.video.frames import ClipFrames, FrameStore
 
-KEPT_BYTES = 4 * 2**30  # of vision states in host memory; later clips are computed each time
+KEPT_BYTES = 2 * 2**30  # of vision states in host memory; later clips are computed each time
 
 
 def precision(device: torch.device) -> AbstractContextManager[object]:

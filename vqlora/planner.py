@@ -97,7 +97,8 @@ def _base_bytes(model: Any, model_type: str, bits: Bits, wide: int) -> float:
     for name, parameter in model.named_parameters():
         layer, _, kind = name.rpartition(".")
         if layer in plan and kind == "weight":
-            total += linear_bytes(*parameter.shape, plan[layer], bits, wide=wide)
+            rows, columns = parameter.shape
+            total += linear_bytes(rows, columns, plan[layer], bits, wide=wide)
         else:
             total += wide * parameter.numel()
     return total

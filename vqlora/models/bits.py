@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,13 @@ INT8_THRESHOLD = 6.0  # activations above it are multiplied in 16 bit on a GPU (
 # no other way), and one that an optional CPU kernel, which `quantised_layer` switches off, is not installed.
 for _module in ("autograd._functions", "backends.cpu.ops"):
     logging.getLogger(f"bitsandbytes.{_module}").setLevel(logging.ERROR)
+
+
+def _bitsandbytes() -> Any:
+    """Imported late (seconds) and without types: its stubs know neither its parameters' arguments nor its functions."""
+    import bitsandbytes
+
+    return bitsandbytes
 
 
 def bits_by_role(bits: Bits, model_type: str) -> dict[str, int]:
@@ -54,8 +61,7 @@ def quantise(model: nn.Module, model_type: str, bits: Bits, device: torch.device
 
 def quantised_layer(dense: Any, layer_bits: int, bits: Bits, device: torch.device) -> nn.Module:
     """The bitsandbytes layer of a dense one, frozen, on the device; its dense weight is quantised there."""
-    import bitsandbytes as bnb
-
+    bnb = _bitsandbytes()
     shape = {"input_features": dense.in_features, "output_features": dense.out_features, "bias": dense.bias is not None}
     weight = dense.weight.data.to(device)
     with torch.device("meta"):
@@ -89,8 +95,7 @@ def settle(model: nn.Module) -> None:
     8-bit layers stay in 'training' mode, in which they compute x W^T with the dequantised weight on a CPU; their CPU
     evaluation path quantises activations too, which is slower and another function than the one trained.
     """
-    import bitsandbytes as bnb
-
+    bnb = _bitsandbytes()
     model.eval()
     for module in model.modules():
         if isinstance(module, bnb.nn.Linear8bitLt):
@@ -100,8 +105,7 @@ def settle(model: nn.Module) -> None:
 @torch.no_grad()
 def dequantised(layer: Any) -> Tensor:
     """The weight that a quantised layer multiplies with, [rows, columns], fp32, by bitsandbytes' own arithmetic."""
-    import bitsandbytes as bnb
-
+    bnb = _bitsandbytes()
     if scheme_of(layer) == "int8":
         return layer.state.CB.float() * layer.state.SCB.unsqueeze(1).mul(1.0 / 127.0)
     return bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state).float()
@@ -138,10 +142,9 @@ def _multiply(weight: Tensor, layer: Any, x: Tensor) -> Tensor:
 
 def scheme_of(module: nn.Module) -> str | None:
     """'nf4', 'fp4', 'int8', or None for a layer that is not quantised."""
-    import bitsandbytes as bnb
-
+    bnb, layer = _bitsandbytes(), cast(Any, module)
     if isinstance(module, bnb.nn.Linear4bit):
-        return str(module.weight.quant_type)
+        return str(layer.weight.quant_type)
     return "int8" if isinstance(module, bnb.nn.Linear8bitLt) else None
 
 

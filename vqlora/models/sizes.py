@@ -112,5 +112,5 @@ def _idefics(name: str, tokenizer: Any) -> tuple[Any, Any]:
     return IdeficsForVisionText2Text(config), processor
 
 
-def _ends(tokenizer: Any) -> dict[str, int]:
+def _ends(tokenizer: Any) -> dict[str, Any]:
     return {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}

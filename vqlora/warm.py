@@ -1,0 +1,92 @@
+"""What trials of one process share: data, decoded frames, bases, vision states of frozen towers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from vqlora.data.example import Example
+from vqlora.data.sets import Splits, default_cache, open_data
+from vqlora.inputs import StateMemory
+from vqlora.models.load import Loaded, load
+from vqlora.recipe import Frames, FullFineTune, Recipe, to_json
+from vqlora.video.frames import FrameStore, Readable, readable
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Data:
+    """A data set whose examples have all been decoded once; `skipped` says which had to be left out."""
+
+    digest: str
+    splits: Mapping[str, tuple[Example, ...]]
+    skipped: tuple[Mapping[str, str], ...]
+    store: FrameStore
+
+
+KEPT_SETTINGS = 4  # of base, bits and frames, whose vision states are remembered
+
+
+class Warm:
+    """Shared things by what they depend on. A trial gives the same result to the bit with it as without (on a CPU)."""
+
+    def __init__(self) -> None:
+        self._splits: dict[str, Splits] = {}
+        self._data: dict[tuple[Any, ...], Data] = {}
+        self._bases: dict[tuple[str, str, str], Loaded] = {}
+        self._states: dict[tuple[Any, ...], StateMemory] = {}
+
+    def data(self, recipe: Recipe) -> Data:
+        """The recipe's data, every clip decoded. ValueError past `max_skipped_share`."""
+        key = (recipe.data, recipe.frames, recipe.max_skipped_share)
+        if key not in self._data:
+            if recipe.data not in self._splits:
+                self._splits[recipe.data] = open_data(recipe.data)
+            self._data[key] = _decoded(self._splits[recipe.data], recipe.frames, recipe.max_skipped_share)
+        return self._data[key]
+
+    def base(self, recipe: Recipe, device: str) -> Loaded:
+        """The recipe's base, loaded once; full fine-tuning changes it and gets its own."""
+        key, is_changed = _base_key(recipe, device), isinstance(recipe.method, FullFineTune)
+        if key in self._bases and not is_changed:
+            return self._bases[key]
+        if torch.device(device).type == "cuda":  # a second base would take memory from the trial
+            self.forget_bases()
+        loaded = load(recipe.base, recipe.bits, device)
+        if not is_changed:
+            self._bases[key] = loaded
+        return loaded
+
+    def forget_bases(self) -> None:
+        self._bases.clear()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def states(self, recipe: Recipe, device: str) -> StateMemory:
+        """Vision states under the recipe's base, bits and frames; those of the least recent settings are dropped."""
+        key = (*_base_key(recipe, device), recipe.frames)
+        self._states[key] = self._states.pop(key, None) or StateMemory()
+        for old in list(self._states)[:-KEPT_SETTINGS]:
+            del self._states[old]
+        return self._states[key]
+
+
+def _decoded(splits: Splits, frames: Frames, max_skipped_share: float) -> Data:
+    store = FrameStore(default_cache(), frames)
+    parts: dict[str, Readable] = {
+        split: readable(store, getattr(splits, split), max_skipped_share=max_skipped_share)
+        for split in ("train", "val", "test")
+    }
+    return Data(
+        digest=splits.digest,
+        splits={split: part.examples for split, part in parts.items()},
+        skipped=tuple(row for part in parts.values() for row in part.skipped),
+        store=store,
+    )
+
+
+def _base_key(recipe: Recipe, device: str) -> tuple[str, str, str]:
+    return recipe.base, json.dumps(to_json(recipe.bits), sort_keys=True), device
