@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import ray
@@ -15,7 +16,7 @@ WORKER_CPU = 0.9  # leaves room for the drivers' shares beside one worker per co
 
 @dataclass(frozen=True, kw_only=True)
 class Devices:
-    """per_worker: resources of one Ray Train worker; count: how many such workers fit at once; is_gpu: what they use."""
+    """per_worker: resources of one Ray Train worker; count: how many such workers fit at once."""
 
     per_worker: dict[str, float]
     count: int
@@ -31,13 +32,14 @@ def find_devices(runtime: Runtime) -> Devices:
     gpus = runtime.gpus_per_worker if runtime.gpus_per_worker is not None else float(offered.get("GPU", 0) > 0)
     cpus = runtime.cpus_per_worker if runtime.cpus_per_worker is not None else (1.0 if gpus else WORKER_CPU)
     per_worker = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
-    def fitting(resources: dict[str, float]) -> int:
+
+    def fitting(resources: Mapping[str, float]) -> int:
         return int(min(resources.get(name, 0.0) / need for name, need in per_worker.items() if need))
 
     if fitting(offered) < runtime.workers:
         raise ValueError(
-            f"{runtime.workers} worker(s) of {per_worker} do not fit this cluster, which has CPU {total.get('CPU', 0):g}, "
-            f"GPU {total.get('GPU', 0):g}; ask for less, or start more nodes"
+            f"{runtime.workers} worker(s) of {per_worker} do not fit this cluster, which has "
+            f"CPU {total.get('CPU', 0):g}, GPU {total.get('GPU', 0):g}; ask for less, or start more nodes"
         )
     # --concurrency may ask an autoscaler for more than is there; without it a study takes what it finds
     count = fitting(total) if fitting(total) >= runtime.workers else runtime.workers

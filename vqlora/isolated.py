@@ -160,6 +160,6 @@ class Follower:
 
 
 def _run_name(asked: Asked, store: StudyStore) -> str:
-    """The same after a crash, so that Train finds its checkpoints; another once a record stands, so that it does not."""
+    """The same after a crash, so that Train finds its checkpoints; another one once a record stands."""
     record = store.trial(asked.trial).record()
     return f"{asked.study}-{asked.version}-{asked.trial}-{0 if record is None else record.attempt + 1}"

@@ -68,13 +68,14 @@ def run(study: Study, arguments: Sequence[str], runtime: Runtime) -> int:
 def check(study: Study, listed: Sequence[Asked]) -> None:
     """ValueError, before a device is taken, for a base, a role, data or a scheduler that cannot work."""
     from vqlora.data.sets import open_data
+    from vqlora.data.shapes import PRESETS
     from vqlora.finetune import check_recipe
 
     samples = ask_points(study, sample_points(study)) if study.searcher else []
     for one in (*listed, *samples):
         check_recipe(one.recipe)
-    if {part.partition(":")[0] for part in study.data.split(",")} != {"shapes"}:
-        open_data(study.data)  # 'shapes' alone needs no look at a disk, and writing its clips is the workers' task
+    if study.data not in {f"shapes:{preset}" for preset in PRESETS}:
+        open_data(study.data)  # the embedded sets are always there; writing their clips is the workers' task
 
 
 def _answers(store: StudyStore) -> dict[str, Record]:
@@ -135,7 +136,10 @@ def _report(store: StudyStore, runtime: Runtime) -> None:
     print("building the report", flush=True)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        print(f"no report: {(done.stderr or done.stdout).strip()[-500:]}\n  again with: {' '.join(command)}", file=sys.stderr)
+        print(
+            f"no report: {(done.stderr or done.stdout).strip()[-500:]}\n  again with: {' '.join(command)}",
+            file=sys.stderr,
+        )
     else:
         print(f"report: {done.stdout.strip().splitlines()[-1]}", flush=True)
 

@@ -1,6 +1,6 @@
 """What a running study shows: a line or a live block on the terminal, and metrics for Prometheus.
 
-Ray 2.60 has no page and no metrics for Tune, so the study publishes its own from its driver: `METRICS`, tagged by study.
+Ray 2.60 has no page and no metrics for Tune, so the study's driver publishes `METRICS`, tagged by study;
 `deploy/grafana.json` draws these and nothing else.
 """
 
@@ -51,7 +51,9 @@ class Tally:
     def best(self) -> tuple[str, float] | None:
         """(trial, value) that is best by the first objective among those done."""
         metric, sign = self.objective.metric, 1 if self.objective.direction == "max" else -1
-        done = [(t, row[metric]) for t, row in self.finished.items() if row.get("status") == Status.DONE and metric in row]
+        done = [
+            (t, row[metric]) for t, row in self.finished.items() if row.get("status") == Status.DONE and metric in row
+        ]
         return max(done, key=lambda pair: sign * pair[1]) if done else None
 
     @property
@@ -96,7 +98,9 @@ class Monitor(tune.Callback):
     asked: {trial: its config} of all that Tune started. ends_study: why no trial can run any more, else None.
     """
 
-    def __init__(self, tally: Tally, *, label: str, on_drop: Callable[[str], None], stream: TextIO | None = None) -> None:
+    def __init__(
+        self, tally: Tally, *, label: str, on_drop: Callable[[str], None], stream: TextIO | None = None
+    ) -> None:
         self.tally, self._on_drop, self._stream = tally, on_drop, stream or sys.stdout
         self.asked: dict[str, Mapping[str, Any]] = {}
         self.ends_study: str | None = None
@@ -116,7 +120,9 @@ class Monitor(tune.Callback):
         self.asked[asked["trial"]] = asked
         self.tally.started.add(asked["trial"])
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
         if "ends_study" in result:
             self.ends_study = result["ends_study"]
         elif "status" in result:

@@ -99,6 +99,8 @@ def _parser(study: Study, runtime: Runtime) -> argparse.ArgumentParser:
     add("--dry-run", action="store_true", help="print the trials, their memory and cost, and take no device")
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="run what is missing (the default)")
-    again.add_argument("--fresh", action="store_true", help="run everything again; earlier records stay in their attempts")
+    again.add_argument(
+        "--fresh", action="store_true", help="run everything again; earlier records stay in their attempts"
+    )
     add("--name", metavar="NAME", help=f"the study's folder in the storage ({study.name})")
     return parser

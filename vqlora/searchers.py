@@ -32,16 +32,17 @@ class SafeOptunaSearch(OptunaSearch):
         if trial_id in self._completed_trials:
             return
         self._completed_trials.add(trial_id)
-        trial = self._ot_trials[trial_id]
+        trial, study = self._ot_trials[trial_id], self._ot_study
+        assert study is not None, "a trial was suggested, so there is a study"
         names = self.metric if isinstance(self.metric, list) else [self.metric]
         values = [(result or {}).get(name) for name in names]
         is_whole = all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
         if (result or {}).get("status") == Status.STOPPED:
-            self._ot_study.tell(trial, state=TrialState.PRUNED)
+            study.tell(trial, state=TrialState.PRUNED)
         elif error or not is_whole:
-            self._ot_study.tell(trial, state=TrialState.FAIL)
+            study.tell(trial, state=TrialState.FAIL)
         else:
-            self._ot_study.tell(trial, cast("list[float]", values))
+            study.tell(trial, cast("list[float]", values))
 
 
 def with_objectives(searcher: Any, objectives: Iterable[Objective], space: Mapping[str, Any]) -> Any:
@@ -53,8 +54,9 @@ def with_objectives(searcher: Any, objectives: Iterable[Objective], space: Mappi
     if len(wanted) > 1 and not several:
         raise ValueError(f"{name} takes one objective, the study has {metrics}; use SafeOptunaSearch")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    chosen: Any = (metrics, modes) if several else (metrics[0], modes[0])
-    if not searcher.set_search_properties(*chosen, dict(space)):
+    chosen = (metrics, modes) if several else (metrics[0], modes[0])
+    accepts: Any = searcher.set_search_properties  # OptunaSearch takes lists, its annotation does not say so
+    if not accepts(*chosen, dict(space)):
         raise ValueError(f"{name} refused the study's space; give the searcher no space of its own")
     return searcher
 
@@ -77,7 +79,9 @@ class Group:
         names = {name for row in rows for name, value in row.items() if isinstance(value, (int, float))}
         whole = {name: [row[name] for row in rows if row.get(name) is not None] for name in names}
         means = {name: sum(found) / len(rows) for name, found in whole.items() if len(found) == len(rows)}
-        worst = next((one for one in (Status.FAILED, Status.OUT_OF_MEMORY, Status.STOPPED) if one in statuses), Status.DONE)
+        worst = next(
+            (one for one in (Status.FAILED, Status.OUT_OF_MEMORY, Status.STOPPED) if one in statuses), Status.DONE
+        )
         return {**means, "status": worst.value}
 
 
@@ -112,6 +116,10 @@ class StudySearch(Searcher):
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+    def has_work(self) -> bool:
+        """Whether any trial is left to run. Points whose answers are known are told on the way."""
+        return bool(self._queue) or self._propose()
 
     def suggest(self, trial_id: str) -> Any:
         if not self._queue and not self._is_barren:
@@ -173,7 +181,9 @@ class StudySearch(Searcher):
                 self._on_known(one)
 
     def _tell(self, group: Group) -> None:
-        group.results = {one.trial: self._answers[one.fingerprint] for one in group.trials if one.fingerprint in self._answers}
+        group.results = {
+            one.trial: self._answers[one.fingerprint] for one in group.trials if one.fingerprint in self._answers
+        }
         if group.is_complete():
             mean = group.mean()
             for name in group.waiting:

@@ -105,7 +105,9 @@ def open_place(url: str) -> Place:
         path = str(Path(url).expanduser().absolute())
         return Place(url=path, path=path, filesystem=LocalFileSystem(), is_local=True)
     if scheme not in SCHEMES:
-        raise ValueError(f"storage {url!r} has the scheme {scheme!r}; use a folder, s3://bucket/prefix or gs://bucket/prefix")
+        raise ValueError(
+            f"storage {url!r} has the scheme {scheme!r}; use a folder, s3://bucket/prefix or gs://bucket/prefix"
+        )
     if "@" in url.partition("?")[0]:
         raise ValueError(
             f"storage {scheme}://... carries a secret, which would end in logs; set AWS_ACCESS_KEY_ID and "

@@ -197,4 +197,3 @@ def _read_start(trial: TrialStore, number: int) -> dict[str, Any] | None:
 
 def _nowhere(executor: str) -> Provenance:
     return Provenance(**{**vars(NOWHERE), "executor": executor})
-

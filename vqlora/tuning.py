@@ -40,7 +40,8 @@ def tune_study(
 ) -> tuple[Monitor, bool]:
     """Runs what is not answered; what was seen, and whether it was interrupted. StudyError if no trial can run."""
     scheduler = checked_scheduler(study)
-    known: dict[str, Mapping[str, Any]] = {one.trial: values(answers[one.fingerprint]) for one in listed if one.fingerprint in answers}  # fmt: skip
+    done = [one for one in listed if one.fingerprint in answers]
+    known: dict[str, Mapping[str, Any]] = {one.trial: values(answers[one.fingerprint]) for one in done}
     searched = study.samples * study.seeds if study.searcher else 0
     tally = Tally(
         asked=len(listed) + searched, objective=study.objectives[0], workers=0, finished=known, known=len(known)
@@ -51,7 +52,9 @@ def tune_study(
         tally.known += 1
 
     search = _search(study, listed, answers, hear)
-    with _ray(runtime):
+    if not search.has_work():
+        return Monitor(tally, label=study.name, on_drop=lambda _: None), False
+    with ray_connection(runtime):
         devices = find_devices(runtime)
         missing = tally.asked - tally.known
         executor = (
@@ -71,10 +74,11 @@ def tune_study(
 def checked_scheduler(study: Study) -> Any:
     """The study's trial scheduler or None. ValueError for one that pauses trials or changes their recipes."""
     scheduler = study.scheduler() if study.scheduler else None
-    if scheduler is not None and not isinstance(scheduler, STOPPING_SCHEDULERS):
+    if scheduler is not None and type(scheduler) not in STOPPING_SCHEDULERS:  # PBT is a subclass of FIFO
         names = ", ".join(kind.__name__ for kind in STOPPING_SCHEDULERS)
         raise ValueError(
-            f"scheduler {type(scheduler).__name__} pauses or mutates trials, which these executors cannot; use one of {names}"
+            f"scheduler {type(scheduler).__name__} pauses or mutates trials, which no executor here can; "
+            f"use one of {names}"
         )
     return scheduler
 
@@ -154,7 +158,7 @@ def _close(store: StudyStore, monitor: Monitor, executor: str) -> None:
 
 
 @contextmanager
-def _ray(runtime: Runtime) -> Iterator[None]:
+def ray_connection(runtime: Runtime) -> Iterator[None]:
     """A Ray connection: the one that is open, the cluster RAY_ADDRESS or `ray start` names, or a local one."""
     if ray.is_initialized():
         yield
@@ -172,9 +176,7 @@ def _ray(runtime: Runtime) -> Iterator[None]:
     variables = {name: value for name, value in variables.items() if name not in os.environ}
     os.environ.update(variables)  # Train reads them where the run is started, which is here or in a trial's driver
     passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    context = ray.init(
-        runtime_env={"env_vars": variables | passed}, log_to_driver=False, logging_level=logging.ERROR
-    )
+    context = ray.init(runtime_env={"env_vars": variables | passed}, log_to_driver=False, logging_level=logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     if context.dashboard_url:

@@ -62,8 +62,8 @@ class Board:
         """(rows from number `start` on, the final row or None); a final row with `ends_study` says why all is over."""
         if self._clock() - self._last_sign > self._start_limit:
             self.close(
-                f"no worker gave a sign for {self._start_limit:.0f} s; the cluster has no free device, or workers cannot "
-                "start: see the job's logs, `ray status`, and give --concurrency what the cluster has"
+                f"no worker gave a sign for {self._start_limit:.0f} s; the cluster has no free device, or workers "
+                "cannot start: see the job's logs and `ray status`, and give --concurrency what the cluster has"
             )
         seat = self._seats[trial]
         if self._reason is not None and seat.final is None:
@@ -115,7 +115,7 @@ class Board:
         return verdict, len(self._seats[trial].rows) - 1
 
     def verdict(self, trial: str, worker: str, number: int) -> Verdict:
-        """What to do after row `number`: 'wait' until the Tune trial has decided, 'stop' the trial, 'leave' the study."""
+        """What to do after row `number`: 'wait' for the Tune trial to decide, 'stop' the trial, 'leave' the study."""
         seat = self._seats[trial]
         if self._is_closed or seat.worker != worker:
             return "leave"

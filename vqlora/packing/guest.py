@@ -15,6 +15,10 @@ POLL_SECONDS = 0.1
 class Guest(tune.Trainable):
     """A trial that runs on a warm worker. config: {'asked': ..., 'board': name of the board's actor}."""
 
+    def __repr__(self) -> str:
+        """What the dashboard and the logs call this process."""
+        return f"Guest({self.config['asked']['study']} {self.config['asked']['trial']})"
+
     def setup(self, config: dict[str, Any]) -> None:
         self._board = ray.get_actor(config["board"], namespace=NAMESPACE)
         self._sit(config)

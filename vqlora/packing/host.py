@@ -78,7 +78,6 @@ def work(config: Mapping[str, Any]) -> None:
 
 
 def _run(asked: Asked, config: Mapping[str, Any], board: Any, worker: str, device: str, warm: Any) -> None:
-    _title(f"{asked.study} {asked.trial}")
     print(f"{asked.study}: {asked.trial} starts", flush=True)
     channel = BoardChannel(board=board, worker=worker, trial=asked.trial, waits=config["waits"])
     store = study_store(config["storage"], asked.study, asked.version)
@@ -88,7 +87,6 @@ def _run(asked: Asked, config: Mapping[str, Any], board: Any, worker: str, devic
         return
     ray.get(board.finish.remote(asked.trial, worker, values(record)))
     print(f"{asked.study}: {asked.trial} is {record.status.value}", flush=True)
-    _title(f"{asked.study} waits")
 
 
 def _beat(board: Any) -> None:
@@ -96,10 +94,3 @@ def _beat(board: Any) -> None:
     while True:
         board.beat.remote()
         time.sleep(BEAT_SECONDS)
-
-
-def _title(text: str) -> None:
-    """Names the process for `ps` and the dashboard's list of workers."""
-    from ray._raylet import setproctitle
-
-    setproctitle(f"vqlora host: {text}")

@@ -20,7 +20,8 @@ from vqlora.packing.guest import Guest
 from vqlora.packing.host import NAMESPACE, work
 from vqlora.store import StudyStore
 
-CLOSE_SECONDS = 60.0
+CLOSE_SECONDS = 60.0  # for a stopped trial to write its record
+LEAVE_SECONDS = 5.0  # for workers to leave by themselves; then they are killed, and have nothing to lose
 POLL_SECONDS = 0.1
 CONTROLLER_RETRIES = 2
 
@@ -57,17 +58,15 @@ class Turns:
         }
 
     def __enter__(self) -> Turns:
-        named = {"namespace": NAMESPACE, "num_cpus": 0}
+        named: dict[str, Any] = {"namespace": NAMESPACE, "num_cpus": 0}
+        board: Any = ray.remote(Board).options(name=self._config["board"], **named)
+        hosts: Any = ray.remote(Hosts).options(name=f"{self._label} hosts", **named)
         try:
-            self.board = (
-                ray.remote(Board)
-                .options(name=self._config["board"], **named)
-                .remote(start_limit=self._runtime.start_limit_seconds)
-            )
+            self.board: Any = board.remote(start_limit=self._runtime.start_limit_seconds)
         except ValueError as error:
             raise ValueError(f"study {self._label} already runs on this cluster; wait for it, or use --name") from error
         # an actor, not a thread: it can be killed whatever state the Train run is in
-        self._hosts = ray.remote(Hosts).options(name=f"{self._label} hosts", **named).remote()
+        self._hosts: Any = hosts.remote()
         self._run = self._hosts.run.remote(self._config, self._plan)
         return self
 
@@ -77,7 +76,7 @@ class Turns:
         while kind is None and not ray.get(self.board.is_settled.remote()) and time.monotonic() < end:
             time.sleep(POLL_SECONDS)
         ray.get(self.board.close.remote())
-        ray.wait([self._run], timeout=CLOSE_SECONDS if kind is None else 1.0)
+        ray.wait([self._run], timeout=LEAVE_SECONDS)
         ray.kill(self._hosts)
         ray.kill(self.board)
 
@@ -117,5 +116,5 @@ class Hosts:
             trainer.fit()
         except ray.train.TrainingFailedError as error:
             lines = str(error).strip().splitlines() or [type(error).__name__]
-            board = ray.get_actor(config["board"], namespace=NAMESPACE)
+            board: Any = ray.get_actor(config["board"], namespace=NAMESPACE)
             ray.get(board.close.remote(f"the warm workers ended: {lines[-1]}"))

@@ -1,0 +1,6 @@
+"""`python -m vqlora`."""
+
+from vqlora.cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,94 @@
+"""The command `vqlora`, the same as `python -m vqlora`: what is not a study. Parts are imported when asked for."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; 0, 1 where something is wrong, or 2 with one line for input that cannot be used."""
+    given = _parser().parse_args(arguments)
+    try:
+        return given.run(given)
+    except ValueError as error:
+        print(f"vqlora: {error}", file=sys.stderr)
+        return 2
+
+
+def doctor(given: argparse.Namespace) -> int:
+    """Prints every finding, those that are wrong with the way out."""
+    from vqlora.doctor import examine
+
+    findings = examine(given.cluster, given.storage)
+    for one in findings:
+        print(f"{one.state:5}  {one.what}" + (f"\n       -> {one.mend}" if one.mend else ""))
+    return int(any(one.state == "wrong" for one in findings))
+
+
+def plan(given: argparse.Namespace) -> int:
+    """Estimated peak memory of training one recipe."""
+    from vqlora.asked import Asked
+    from vqlora.finetune import check_recipe
+    from vqlora.preview import peak_gib
+    from vqlora.recipe import Bits, Frames, Lora, Recipe, Schedule
+
+    roles = dict.fromkeys(given.roles.split(","), given.rank)
+    recipe = Recipe(
+        base=given.base,
+        data="shapes:tiny",
+        method=Lora(rank=roles),
+        bits=Bits.preset(given.bits),
+        frames=Frames(budget=given.frames, size=given.size),
+        schedule=Schedule(steps=1, batch_size=given.batch_size),
+    )
+    check_recipe(recipe)
+    one = Asked(study="", version="", trial="", point={}, seed=0, recipe=recipe, fingerprint=recipe.fingerprint())
+    peak = peak_gib(one)
+    if peak is None:
+        raise ValueError(f"the memory of {given.base!r} cannot be estimated; run one step and read its record")
+    print(
+        f"{given.base} at {given.bits}, rank {given.rank} on {given.roles}, {given.frames} frames: {peak:.2f} GiB peak"
+    )
+    return 0
+
+
+def inspect(given: argparse.Namespace) -> int:
+    """Roles of a base: parameters, linear layers, an example of each."""
+    from vqlora.models.load import meta_model, model_type_of
+    from vqlora.models.roles import linear_layers, parameters_by_role
+
+    model_type = model_type_of(given.base)
+    model = meta_model(given.base)
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    layers = linear_layers(model, model_type)
+    print(f"{given.base}: {model_type}, {sum(sizes.values()) / 1e6:.1f} million parameters")
+    for role, names in parameters_by_role(model, model_type).items():
+        linear = layers[role]
+        count = sum(sizes[name] for name in names) / 1e6
+        example = f", such as {linear[0]}" if linear else ""
+        print(f"{role:12} {count:10.2f} million parameters, {len(linear):4} linear layers{example}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="vqlora", description="Studies of QLoRA on video-language models: the tools.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    one = commands.add_parser("doctor", help="what is installed, what is wrong, and how to mend it")
+    one.add_argument("--cluster", metavar="ADDRESS", help="a Ray dashboard, such as http://127.0.0.1:8265")
+    one.add_argument("--storage", metavar="PLACE", help="a folder, s3://... or gs://...")
+    one.set_defaults(run=doctor)
+    one = commands.add_parser("plan", help="estimate the peak memory of a fine-tune")
+    one.add_argument("base", metavar="BASE", help="embedded:NAME, random:NAME, a folder or a hub id")
+    one.add_argument("--bits", default="all4", help="bit plan (%(default)s)")
+    one.add_argument("--rank", type=int, default=16, help="LoRA rank (%(default)s)")
+    one.add_argument("--roles", default="text,cross_modal", help="where the adapters sit (%(default)s)")
+    one.add_argument("--frames", type=int, default=8, help="frames a clip (%(default)s)")
+    one.add_argument("--size", type=int, default=112, help="frame side in pixels (%(default)s)")
+    one.add_argument("--batch-size", type=int, default=8, help="clips a step (%(default)s)")
+    one.set_defaults(run=plan)
+    one = commands.add_parser("inspect", help="roles, parameters and linear layers of a base")
+    one.add_argument("base", metavar="BASE", help="embedded:NAME, random:NAME, a folder or a hub id")
+    one.set_defaults(run=inspect)
+    return parser
