@@ -5,7 +5,7 @@ Expectation   16-bit LoRA and QLoRA close together at every rank; more rank help
 Rows          rank 2, 4, 8, 16 of every adapted layer of text and cross_modal; rank 0 is zero-shot, the reference.
 Columns       bits 4 (nf4, double quantisation), 8 (LLM.int8), 16.
 Cell          CIDEr-D on test; peak memory, latency and FLOPs beside it. One seed by default, `--seeds 3` for a paper.
-Cost          13 trials; 512 clips seen in each, the whole test split captioned; minutes on two CPU cores.
+Cost          13 trials; 256 clips seen in each, the whole test split captioned; minutes on two CPU cores.
 Command       ray job submit --working-dir . -- python studies/rank_bits.py
 """
 
@@ -46,7 +46,7 @@ study = Study(
     ),
     base="embedded:videollama",
     data="shapes:small",
-    steps=64,
+    steps=32,
 )
 
 if __name__ == "__main__":
