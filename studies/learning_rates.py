@@ -23,7 +23,7 @@ def recipe(*, rank: int, rate: float, base: str, data: str, steps: int, seed: in
         data=data,
         method=Lora(rank={"text": rank, "cross_modal": rank}),
         bits=Bits.preset("all16"),
-        schedule=Schedule(steps=steps, batch_size=8, learning_rate=rate),
+        schedule=Schedule(steps=steps, batch_size=4, learning_rate=rate),
         max_new_tokens=48,
         seed=seed,
     )
@@ -38,7 +38,7 @@ study = Study(
     objectives=(Objective(metric="val.cider", direction="max"),),
     base="embedded:videollama",
     data="shapes:small",
-    steps=32,
+    steps=64,
 )
 
 if __name__ == "__main__":

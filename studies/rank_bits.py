@@ -26,7 +26,7 @@ def recipe(*, rank: int, bits: int, base: str, data: str, steps: int, seed: int)
         method=Lora(rank={"text": rank, "cross_modal": rank}) if rank else ZeroShot(),
         bits=Bits.preset(f"all{bits}"),
         frames=Frames(budget=8),
-        schedule=Schedule(steps=steps if rank else 0, batch_size=8, learning_rate=LEARNING_RATE.get(rank, 3e-3)),
+        schedule=Schedule(steps=steps if rank else 0, batch_size=4, learning_rate=LEARNING_RATE.get(rank, 3e-3)),
         max_new_tokens=48,
         seed=seed if rank else 0,  # without training neither steps nor a seed change anything
     )
@@ -46,7 +46,7 @@ study = Study(
     ),
     base="embedded:videollama",
     data="shapes:small",
-    steps=32,
+    steps=64,
 )
 
 if __name__ == "__main__":
