@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,25 @@ def test_an_isolated_trial_gives_what_the_packed_one_gave_to_the_bit(packed: str
     assert adapters[0] == adapters[1]
 
 
+def test_a_trial_on_two_workers_gives_the_loss_of_one(packed: str, runs: str) -> None:
+    study = small_study(steps=8, space={"rank": tune.grid_search([2])})
+    assert run(study, ["--storage", runs], replace(ISOLATED, workers=2)) == 0
+    (shared,) = records(runs).values()
+    alone = losses(records(packed)[shared.trial])
+    assert losses(shared) == [(step, pytest.approx(loss, rel=1e-4)) for step, loss in alone]
+
+
+def test_a_fresh_launch_runs_again_and_keeps_what_was(runs: str) -> None:
+    study = small_study(steps=2, space={"rank": tune.grid_search([1])})
+    for arguments in ([], ["--fresh"]):
+        assert run(study, ["--storage", runs, *arguments], PACKED) == 0
+    (record,) = records(runs).values()
+    folder = Path(runs) / "small" / record.version / record.trial
+    assert record.attempt == 1
+    assert '"attempt": 0' in (folder / "attempt-0" / "record.json").read_text()
+    assert find_study(f"{runs}/small").check() == []
+
+
 def test_a_killed_worker_costs_nothing_that_was_finished_and_the_curve_goes_on(packed: str, runs: str) -> None:
     study = small_study(steps=8)
 
@@ -223,7 +243,7 @@ def test_a_killed_driver_loses_no_finished_trial(runs: str, tmp_path: Path) -> N
         driver.wait()
     kept = {path: path.read_bytes() for path in done}
     assert 1 <= len(kept) < 4
-    gone, alive = psutil.wait_procs(tree, timeout=30)
+    _, alive = psutil.wait_procs(tree, timeout=30)
     assert not alive, f"orphans after the driver was killed: {[process.cmdline()[:3] for process in alive]}"
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=400)
     assert finished.returncode == 0, finished.stderr

@@ -9,7 +9,12 @@ from collections.abc import Sequence
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; 0, 1 where something is wrong, or 2 with one line for input that cannot be used."""
-    given = _parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["frames"]:  # reads its own options
+        from vqlora.video.cli import frames_command
+
+        return frames_command(words[1:])
+    given = _parser().parse_args(words)
     try:
         return given.run(given)
     except ValueError as error:
@@ -28,29 +33,25 @@ def doctor(given: argparse.Namespace) -> int:
 
 
 def plan(given: argparse.Namespace) -> int:
-    """Estimated peak memory of training one recipe."""
-    from vqlora.asked import Asked
-    from vqlora.finetune import check_recipe
-    from vqlora.preview import peak_gib
+    """Estimated memory and FLOPs of training one recipe."""
+    from vqlora.planner import plan as planned
     from vqlora.recipe import Bits, Frames, Lora, Recipe, Schedule
 
-    roles = dict.fromkeys(given.roles.split(","), given.rank)
     recipe = Recipe(
         base=given.base,
         data="shapes:tiny",
-        method=Lora(rank=roles),
+        method=Lora(rank={role: given.rank for role in given.roles.split(",")}),
         bits=Bits.preset(given.bits),
         frames=Frames(budget=given.frames, size=given.size),
         schedule=Schedule(steps=1, batch_size=given.batch_size),
     )
-    check_recipe(recipe)
-    one = Asked(study="", version="", trial="", point={}, seed=0, recipe=recipe, fingerprint=recipe.fingerprint())
-    peak = peak_gib(one)
-    if peak is None:
-        raise ValueError(f"the memory of {given.base!r} cannot be estimated; run one step and read its record")
-    print(
-        f"{given.base} at {given.bits}, rank {given.rank} on {given.roles}, {given.frames} frames: {peak:.2f} GiB peak"
-    )
+    found = planned(recipe, device=given.device)
+    print(f"{given.base} at {given.bits}, rank {given.rank} on {given.roles}, {given.frames} frames of {given.size} px")
+    print(f"peak memory        {found.peak_gib:10.2f} GiB on {given.device}, {given.batch_size} clips a step")
+    print(f"base               {found.base_bytes / 2**30:10.2f} GiB")
+    print(f"activations        {found.activation_bytes / 2**30:10.2f} GiB")
+    print(f"trained parameters {found.trainable_params:10,}")
+    print(f"a step             {found.train_flops:10.2g} FLOPs")
     return 0
 
 
@@ -79,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--cluster", metavar="ADDRESS", help="a Ray dashboard, such as http://127.0.0.1:8265")
     one.add_argument("--storage", metavar="PLACE", help="a folder, s3://... or gs://...")
     one.set_defaults(run=doctor)
+    commands.add_parser("frames", help="the frames of a video that a sampler takes, with their times")
     one = commands.add_parser("plan", help="estimate the peak memory of a fine-tune")
     one.add_argument("base", metavar="BASE", help="embedded:NAME, random:NAME, a folder or a hub id")
     one.add_argument("--bits", default="all4", help="bit plan (%(default)s)")
@@ -87,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--frames", type=int, default=8, help="frames a clip (%(default)s)")
     one.add_argument("--size", type=int, default=112, help="frame side in pixels (%(default)s)")
     one.add_argument("--batch-size", type=int, default=8, help="clips a step (%(default)s)")
+    one.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="bf16 or fp32 (%(default)s)")
     one.set_defaults(run=plan)
     one = commands.add_parser("inspect", help="roles, parameters and linear layers of a base")
     one.add_argument("base", metavar="BASE", help="embedded:NAME, random:NAME, a folder or a hub id")

@@ -49,6 +49,8 @@ def run(study: Study, arguments: Sequence[str], runtime: Runtime) -> int:
         print_preview(study, listed, store)
         return 0
     store.place.check_writable()
+    if runtime.fresh:
+        _forget_checkpoints(store, listed)
     answers = {} if runtime.fresh else _answers(store)
     missing = [one for one in listed if one.fingerprint not in answers]
     _write_asked(store, study, listed)
@@ -76,6 +78,13 @@ def check(study: Study, listed: Sequence[Asked]) -> None:
         check_recipe(one.recipe)
     if study.data not in {f"shapes:{preset}" for preset in PRESETS}:
         open_data(study.data)  # the embedded sets are always there; writing their clips is the workers' task
+
+
+def _forget_checkpoints(store: StudyStore, listed: Sequence[Asked]) -> None:
+    """So that a fresh trial does not go on from an earlier one's state. Records and ledgers stay."""
+    store.place.remove_folder("_ray")
+    for one in listed:
+        store.trial(one.trial).drop_states()
 
 
 def _answers(store: StudyStore) -> dict[str, Record]:

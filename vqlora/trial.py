@@ -20,7 +20,8 @@ from vqlora.record import Provenance, Record, Status, record_to_json
 from vqlora.store import ADAPTER, START, StudyStore, TrialStore
 
 if TYPE_CHECKING:
-    from vqlora.finetune import Outcome, Warm
+    from vqlora.finetune import Outcome
+    from vqlora.warm import Warm
 
 NEWS_PER_TRIAL = 10  # training rows sent on to Tune; the ledger keeps all
 NOWHERE = Provenance(commit=None, dirty=None, versions={}, device="none: never started", platform="")

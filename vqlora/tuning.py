@@ -151,6 +151,11 @@ def _close(store: StudyStore, monitor: Monitor, executor: str) -> None:
             continue
         trial = store.trial(name)
         record = trial.record()
+        if record is None and row["status"] == Status.DONE:
+            raise StudyError(
+                f"{name} is done, but its record is not in {store.place.url} as seen from here: the storage is not "
+                "shared by all nodes; give --storage a network folder or a bucket"
+            )
         if record is None or record.attempt < max(trial.attempts(), default=0):
             asked, status = asked_from_json(monitor.asked[name]), Status(row["status"])
             error = str(row.get("error")) if status is Status.FAILED else None

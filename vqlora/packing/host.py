@@ -57,7 +57,7 @@ def work(config: Mapping[str, Any]) -> None:
     """The loop of one worker, until the board sends it away. Called by Ray Train on each worker."""
     import torch
 
-    from vqlora.finetune import Warm
+    from vqlora.warm import Warm
 
     device = "cuda" if config["is_gpu"] else "cpu"
     if not config["is_gpu"]:
