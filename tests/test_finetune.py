@@ -163,7 +163,7 @@ def test_broken_videos_are_skipped_counted_and_named(broken_videos: Path) -> Non
 
 
 def test_too_many_broken_videos_refuse_the_trial(broken_videos: Path) -> None:
-    with pytest.raises(ValueError, match="2 of 24 examples can't be read, over the share 0.05"):
+    with pytest.raises(ValueError, match=r"2 of 24 examples can't be read, over the share 0\.05"):
         run(recipe(data=f"msrvtt:{broken_videos}"), warm=None)
 
 

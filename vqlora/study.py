@@ -67,7 +67,8 @@ class Study:
             )
         if not self.objectives:
             raise ValueError(
-                f"study {self.name}: no objective; name at least one, such as Objective(metric='val.cider', direction='max')"
+                f"study {self.name}: no objective; name at least one, such as "
+                "Objective(metric='val.cider', direction='max')"
             )
         if self.seeds < 1:
             raise ValueError(f"study {self.name}: seeds {self.seeds} must be >= 1")

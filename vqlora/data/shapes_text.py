@@ -176,9 +176,7 @@ def _read(caption: str, lexicon: Lexicon) -> tuple[list[tuple[str, str]], int, l
     motion_of = {word: concept for concept, word in lexicon.motions.items()}
     head, _, rest = caption.partition(" . ")
     words = head.split()
-    units = [
-        (colour_of[a], shape_of[b]) for a, b in itertools.pairwise(words) if a in colour_of and b in shape_of
-    ]
+    units = [(colour_of[a], shape_of[b]) for a, b in itertools.pairwise(words) if a in colour_of and b in shape_of]
     counted = next((n for n, phrase in enumerate(COUNTS, start=1) if head.startswith(phrase)), len(units))
     events: list[tuple[str | None, str]] = []
     log = rest.rpartition(" . ")[2].removesuffix(" .")
