@@ -4,7 +4,7 @@ Question      Which peak learning rate should each rank get, so that a compariso
 Expectation   With rsLoRA scaling the best rate falls slowly with rank.
 Rows          rank 2, 4, 8, 16 of every adapted layer of text and cross_modal, 16 bits.
 Columns       learning rate 2e-3, 4e-3, 8e-3: a factor of 2 apart.
-Cell          CIDEr-D on validation; `studies/rank_bits.py` takes each row's best, and a best at the edge extends its row.
+Cell          CIDEr-D on validation; `studies/rank_bits.py` takes each row's best; a best at the edge extends its row.
 Cost          13 trials of the workload of rank_bits; minutes on two CPU cores.
 Command       python studies/learning_rates.py
 """
