@@ -85,7 +85,7 @@ def run(folder: Path) -> tuple[dict[str, float], Path]:
 def rank_16_over_zero_shot(study: Path) -> dict[str, Any]:
     """CIDEr-D on test of rank 16 less zero-shot at 16 bits, with its paired 95 % interval over clips."""
     evidence = read(str(study))
-    trials = {(record.point["rank"], record.point["bits"]): record for record in evidence.done}
+    trials = {(record.point["rank"], record.point["bits"]): record for record in evidence.records}
     left, right = trials[16, 16], trials[0, 16]
     pairs = pair([Member(left.trial, 16, left.seed)], [Member(right.trial, 16, None)])
     scores = evidence.scores(split="test", metric="cider")
