@@ -186,7 +186,8 @@ def test_a_scheduler_stops_trials_and_they_are_kept_as_stopped(runtime: Runtime,
     assert run(study, ["--storage", runs, "--concurrency", "1"], runtime) == 0
     found = {record.point["rate"]: record for record in records(runs).values()}
     assert len(found) == len(rates)
-    assert found[1e-2].status is Status.DONE and found[1e-8].status is Status.STOPPED
+    assert Status.DONE in {found[rate].status for rate in rates[: len(rates) // 2]}
+    assert found[1e-8].status is Status.STOPPED
     stopped = found[1e-8]
     assert 2 <= stopped.curve[-1]["step"] < 8 and "test" not in stopped.metrics
     assert run(study, ["--storage", runs], runtime) == 0
@@ -252,12 +253,17 @@ def test_a_killed_driver_loses_no_finished_trial(runs: str, tmp_path: Path) -> N
     assert len(list(Path(runs).rglob("record.json"))) == 4
 
 
-def test_a_study_that_gets_no_worker_ends_with_a_clear_error_within_its_bound(
-    runs: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("cpus", "expected"),
+    [(1, "no trial's driver could start for 10 s"), (0.9, "no worker gave a sign for 10 s")],
+    ids=["no driver", "no worker"],
+)
+def test_a_study_that_gets_no_device_ends_with_a_clear_error_within_its_bound(
+    cpus: float, expected: str, runs: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import ray
 
-    @ray.remote(num_cpus=1)
+    @ray.remote(num_cpus=cpus)
     class Squatter:
         def sits(self) -> bool:
             return True
@@ -273,7 +279,7 @@ def test_a_study_that_gets_no_worker_ends_with_a_clear_error_within_its_bound(
             ray.kill(one)
     assert time.monotonic() - start < 60
     error = capsys.readouterr().err
-    assert "no worker gave a sign for 10 s" in error and "launch again" in error
+    assert expected in error and "launch again" in error
 
 
 def study_of(name: str) -> Study:

@@ -59,6 +59,9 @@ class Isolated:
         """What Tune runs as a trial."""
         return tune.with_resources(drive, driver_resources())
 
+    def failure(self) -> str | None:
+        """Nothing ends all trials at once: each has its own run, with bounds of its own."""
+
     def drop(self, trial: str) -> None:
         """Tune's scheduler stopped this trial: Tune kills its driver, and Train's cleaner gives the workers back."""
 

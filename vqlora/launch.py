@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NoReturn
 
-from vqlora.asked import Asked, ask_points, asked_from_json, axes, expand, sample_points
+from vqlora.asked import Asked, ask_points, axes, expand, sample_points
 from vqlora.options import Runtime, read_options
 from vqlora.record import Record, Status
 from vqlora.store import StudyStore, study_store
@@ -100,13 +100,12 @@ def _run_missing(
     from vqlora.tuning import StudyError, tune_study
 
     try:
-        monitor, was_interrupted = tune_study(study, runtime, store, listed, answers)
+        tally, started, was_interrupted = tune_study(study, runtime, store, listed, answers)
     except StudyError as error:
         print(f"{study.name}: {error}", file=sys.stderr)
         return FAILED
-    tally = monitor.tally
     if study.searcher:
-        _write_asked(store, study, [*listed, *map(asked_from_json, monitor.asked.values())])
+        _write_asked(store, study, [*listed, *started])
     for trial, row in sorted(tally.finished.items()):
         if row.get("status") == Status.FAILED:
             reason = (str(row.get("error") or "").strip().splitlines() or ["no reason known"])[-1]

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 from ray import tune
 from ray.util.metrics import Gauge
 
+from vqlora.packing.board import STARVED
 from vqlora.record import Status
 from vqlora.study import Objective
 
@@ -29,6 +30,7 @@ METRICS = {
     "vqlora_device_hours": "Hours times devices that this launch has held",
 }
 REFRESH_SECONDS = 1.0
+LOOK_SECONDS = 2.0
 PLAIN_SECONDS = 15.0  # between lines where the output is no terminal
 
 
@@ -93,26 +95,42 @@ class Tally:
 
 
 class Monitor(tune.Callback):
-    """Watches a study from Tune's loop. on_drop: called with a trial that the scheduler stopped.
+    """Watches a study from Tune's loop. on_drop: called with a trial that the scheduler stopped; failure: asked now and
+    then why no trial can run any more; start_limit: seconds within which the first trial must start.
 
     asked: {trial: its config} of all that Tune started. ends_study: why no trial can run any more, else None.
     """
 
     def __init__(
-        self, tally: Tally, *, label: str, on_drop: Callable[[str], None], stream: TextIO | None = None
+        self,
+        tally: Tally,
+        *,
+        label: str,
+        on_drop: Callable[[str], None],
+        failure: Callable[[], str | None],
+        start_limit: float,
+        stream: TextIO | None = None,
     ) -> None:
         self.tally, self._on_drop, self._stream = tally, on_drop, stream or sys.stdout
+        self._failure, self._start_limit = failure, start_limit
         self.asked: dict[str, Mapping[str, Any]] = {}
         self.ends_study: str | None = None
         self._gauges = {name: Gauge(name, description=text, tag_keys=("study",)) for name, text in METRICS.items()}
         self._tags, self._start, self._shown = {"study": label}, time.monotonic(), 0.0
+        self._looked = 0.0
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its callbacks for a restore that we never do."""
         return {}
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        if time.monotonic() - self._shown >= (REFRESH_SECONDS if self._stream.isatty() else PLAIN_SECONDS):
+        now = time.monotonic()
+        if now - self._looked >= LOOK_SECONDS:
+            self._looked = now
+            self.ends_study = self.ends_study or self._failure()
+            if not self.tally.started and now - self._start > self._start_limit:
+                self.ends_study = f"no trial's driver could start for {self._start_limit:.0f} s; {STARVED}"
+        if now - self._shown >= (REFRESH_SECONDS if self._stream.isatty() else PLAIN_SECONDS):
             self.show()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -123,9 +141,7 @@ class Monitor(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        if "ends_study" in result:
-            self.ends_study = result["ends_study"]
-        elif "status" in result:
+        if "status" in result:
             self._ended(trial, result)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

@@ -37,8 +37,11 @@ class StudyError(RuntimeError):
 
 def tune_study(
     study: Study, runtime: Runtime, store: StudyStore, listed: Sequence[Asked], answers: Mapping[str, Record]
-) -> tuple[Monitor, bool]:
-    """Runs what is not answered; what was seen, and whether it was interrupted. StudyError if no trial can run."""
+) -> tuple[Tally, list[Asked], bool]:
+    """Runs what is not answered: (counts, the trials started, whether it was interrupted).
+
+    StudyError if no trial can run.
+    """
     scheduler = checked_scheduler(study)
     done = [one for one in listed if one.fingerprint in answers]
     known: dict[str, Mapping[str, Any]] = {one.trial: values(answers[one.fingerprint]) for one in done}
@@ -53,7 +56,7 @@ def tune_study(
 
     search = _search(study, listed, answers, hear)
     if not search.has_work():
-        return Monitor(tally, label=study.name, on_drop=lambda _: None), False
+        return tally, [], False
     with ray_connection(runtime):
         devices = find_devices(runtime)
         missing = tally.asked - tally.known
@@ -63,12 +66,18 @@ def tune_study(
             else Isolated(store=store, runtime=runtime, devices=devices, trials=missing)
         )
         tally.workers = executor.workers
-        monitor = Monitor(tally, label=f"{study.name}/{study.version}", on_drop=executor.drop)
+        monitor = Monitor(
+            tally,
+            label=f"{study.name}/{study.version}",
+            on_drop=executor.drop,
+            failure=executor.failure,
+            start_limit=runtime.start_limit_seconds,
+        )
         with executor:
             was_interrupted = _fit(executor, search, scheduler, monitor, store)
         monitor.show(is_last=True)
         _close(store, monitor, executor.name)
-    return monitor, was_interrupted
+    return tally, [asked_from_json(plain) for plain in monitor.asked.values()], was_interrupted
 
 
 def checked_scheduler(study: Study) -> Any:

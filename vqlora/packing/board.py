@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 DEATHS = 3  # a trial whose worker died so often ends as failed; from the second on it runs alone, so blame is certain
+STARVED = "the cluster has no free device, or processes cannot start: see `ray status`, and ask for what it has"
 IDLE_DEATHS = 3  # workers that die so often in a row before they take a trial end the study
 
 Verdict = Literal["go on", "wait", "stop", "leave"]
@@ -59,15 +60,8 @@ class Board:
         self._seats.setdefault(asked["trial"], Seat(asked=asked))
 
     def read(self, trial: str, start: int) -> tuple[list[Mapping[str, Any]], Mapping[str, Any] | None]:
-        """(rows from number `start` on, the final row or None); a final row with `ends_study` says why all is over."""
-        if self._clock() - self._last_sign > self._start_limit:
-            self.close(
-                f"no worker gave a sign for {self._start_limit:.0f} s; the cluster has no free device, or workers "
-                "cannot start: see the job's logs and `ray status`, and give --concurrency what the cluster has"
-            )
+        """(rows from number `start` on, the final row or None)."""
         seat = self._seats[trial]
-        if self._reason is not None and seat.final is None:
-            return [], {"status": "failed", "ends_study": self._reason}
         seat.seen = start
         return list(seat.rows[start:]), seat.final
 
@@ -132,9 +126,15 @@ class Board:
     # What the launcher calls.
 
     def close(self, reason: str | None = None) -> None:
-        """Sends all workers away. With a reason, every Tune trial that is open ends and says it."""
+        """Sends all workers away. With a reason, the study has failed."""
         self._is_closed = True
         self._reason = self._reason or reason
+
+    def failure(self) -> str | None:
+        """Why no trial can run any more, else None. The launcher asks every few seconds."""
+        if not self._is_closed and self._clock() - self._last_sign > self._start_limit:
+            self.close(f"no worker gave a sign for {self._start_limit:.0f} s; {STARVED}")
+        return self._reason
 
     def is_settled(self) -> bool:
         """Whether no worker still has to write the record of a trial that the scheduler stopped."""

@@ -88,6 +88,10 @@ class Turns:
         """What Tune runs as a trial."""
         return tune.with_resources(Guest, driver_resources())
 
+    def failure(self) -> str | None:
+        """Why no trial can run any more, else None."""
+        return ray.get(self.board.failure.remote())
+
     def drop(self, trial: str) -> None:
         """Tune's scheduler stopped this trial."""
         self.board.drop.remote(trial)
