@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,17 +81,18 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     start = [str(BIN / "ray"), "start", "--head", "--block", "--num-cpus=2", "--include-dashboard=true",
              f"--port={free_port()}", f"--dashboard-port={port}", f"--dashboard-agent-listen-port={free_port()}",
              f"--ray-client-server-port={free_port()}", f"--temp-dir={folder}"]  # fmt: skip
-    process = psutil.Popen(start, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    started = Head(process=process, address=f"http://127.0.0.1:{port}", environment=environment)
+    process = subprocess.Popen(start, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    started = Head(process=psutil.Process(process.pid), address=f"http://127.0.0.1:{port}", environment=environment)
     try:
         until(lambda: started.command("ray", "job", "list", "--address", started.address).returncode == 0, 120)
         yield started
     finally:
-        tree = process.children(recursive=True)
-        process.send_signal(signal.SIGTERM)
-        _, alive = psutil.wait_procs([process, *tree], timeout=20)
-        for one in alive:
-            one.kill()
+        tree = started.process.children(recursive=True)
+        for one in (started.process, *tree):
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        process.wait()
+        psutil.wait_procs(tree, timeout=10)
         shutil.rmtree(folder, ignore_errors=True)
 
 
