@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -227,16 +226,15 @@ def test_no_choice_sees_the_test_split() -> None:
     assert 1e9 not in values(planted).values() and values(planted)["val.cider"] == 1.0
 
 
-def test_a_killed_driver_loses_no_finished_trial(runs: str, tmp_path: Path) -> None:
+def test_a_killed_driver_loses_no_finished_trial(runs: str) -> None:
     script = Path(__file__).parent / "small_study.py"
     command = [sys.executable, str(script), "--storage", runs, "--steps", "12", "--seeds", "2", "--concurrency", "1"]
-    environment = {**os.environ, "RAY_TMPDIR": str(tmp_path)}
-    driver = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     tree: list[psutil.Process] = []
     try:
         end = time.monotonic() + 240
-        while not (done := list(Path(runs).rglob("record.json"))) and driver.poll() is None:
-            assert time.monotonic() < end
+        while not (done := list(Path(runs).rglob("record.json"))):
+            assert driver.poll() is None and time.monotonic() < end
             time.sleep(0.05)
         tree = psutil.Process(driver.pid).children(recursive=True)
     finally:
@@ -246,7 +244,7 @@ def test_a_killed_driver_loses_no_finished_trial(runs: str, tmp_path: Path) -> N
     assert 1 <= len(kept) < 4
     _, alive = psutil.wait_procs(tree, timeout=30)
     assert not alive, f"orphans after the driver was killed: {[process.cmdline()[:3] for process in alive]}"
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=400)
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
     assert finished.returncode == 0, finished.stderr
     assert f"4 asked, {len(kept)} already done, running {4 - len(kept)}" in finished.stdout
     assert {path: path.read_bytes() for path in kept} == kept
@@ -255,7 +253,7 @@ def test_a_killed_driver_loses_no_finished_trial(runs: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("cpus", "expected"),
-    [(1, "no trial's driver could start for 10 s"), (0.9, "no worker gave a sign for 10 s")],
+    [(1, "no trial's driver could start for 30 s"), (0.9, "no worker gave a sign for 30 s")],
     ids=["no driver", "no worker"],
 )
 def test_a_study_that_gets_no_device_ends_with_a_clear_error_within_its_bound(
@@ -272,12 +270,12 @@ def test_a_study_that_gets_no_device_ends_with_a_clear_error_within_its_bound(
     ray.get([one.sits.remote() for one in squatters])
     start = time.monotonic()
     try:
-        runtime = Runtime(executor="packed", report=False, start_limit_seconds=10)
+        runtime = Runtime(executor="packed", report=False, start_limit_seconds=30)
         assert run(small_study(), ["--storage", runs], runtime) == 1
     finally:
         for one in squatters:
             ray.kill(one)
-    assert time.monotonic() - start < 60
+    assert time.monotonic() - start < 30 + 40
     error = capsys.readouterr().err
     assert expected in error and "launch again" in error
 
