@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -224,31 +222,6 @@ def test_no_choice_sees_the_test_split() -> None:
         metrics={"val": {"cider": 1.0}, "test": {"cider": 1e9}},
     )  # fmt: skip
     assert 1e9 not in values(planted).values() and values(planted)["val.cider"] == 1.0
-
-
-def test_a_killed_driver_loses_no_finished_trial(runs: str) -> None:
-    script = Path(__file__).parent / "small_study.py"
-    command = [sys.executable, str(script), "--storage", runs, "--steps", "12", "--seeds", "2", "--concurrency", "1"]
-    driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    tree: list[psutil.Process] = []
-    try:
-        end = time.monotonic() + 240
-        while not (done := list(Path(runs).rglob("record.json"))):
-            assert driver.poll() is None and time.monotonic() < end
-            time.sleep(0.05)
-        tree = psutil.Process(driver.pid).children(recursive=True)
-    finally:
-        driver.kill()
-        driver.wait()
-    kept = {path: path.read_bytes() for path in done}
-    assert 1 <= len(kept) < 4
-    _, alive = psutil.wait_procs(tree, timeout=30)
-    assert not alive, f"orphans after the driver was killed: {[process.cmdline()[:3] for process in alive]}"
-    finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
-    assert finished.returncode == 0, finished.stderr
-    assert f"4 asked, {len(kept)} already done, running {4 - len(kept)}" in finished.stdout
-    assert {path: path.read_bytes() for path in kept} == kept
-    assert len(list(Path(runs).rglob("record.json"))) == 4
 
 
 @pytest.mark.parametrize(
