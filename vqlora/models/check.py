@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -346,12 +347,22 @@ def main() -> None:
     given = parser.parse_args()
     size = Size(**{name: getattr(given, name) for name in asdict(Size())})
     rows = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.exists() else []
-    with ProcessPoolExecutor(given.processes, mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
+    devices, turns = visible.split(","), context.Queue()
+    for turn in range(given.processes):
+        turns.put(devices[turn % len(devices)])
+    with ProcessPoolExecutor(given.processes, context, _take_device, (turns,)) as pool:
         work = partial(_work, pool, partial(run, size=size, device=given.device), given.out, rows)
         work([job for family in given.families for job in first_runs(family)])
         work([job for family in given.families for job in second_runs(rows, family)])
     held = [_print_lines(rows, family) for family in given.families]
     raise SystemExit(0 if all(held) else 1)
+
+
+def _take_device(turns: Any) -> None:
+    """In a new process, before CUDA starts: this process sees one device, the next one in turn."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = turns.get()
 
 
 def _work(
