@@ -10,8 +10,9 @@ from trials import WARM, recipe
 import vqlora.evaluation as evaluation
 from vqlora.adapters import attach
 from vqlora.evaluation import Evaluation, evaluate
-from vqlora.inputs import Inputs, StateMemory
+from vqlora.inputs import Inputs
 from vqlora.recipe import ZeroShot
+from vqlora.states import StateMemory
 
 
 def inputs() -> tuple[Inputs, Any]:

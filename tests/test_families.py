@@ -30,7 +30,9 @@ def clip(index: int, budget: int = 8) -> ClipFrames:
     frames = frames_of(draw_scene("val", index)).permute(0, 2, 3, 1).numpy()
     indices = tuple(int((place + 0.5) * len(frames) / budget) for place in range(budget))
     times = tuple(i / FPS for i in indices)
-    return ClipFrames(frames=frames[list(indices)].copy(), times_seconds=times, indices=indices, decoder="drawn")
+    return ClipFrames(
+        frames=frames[list(indices)].copy(), times_seconds=times, indices=indices, decoder="drawn", digest=""
+    )
 
 
 def talk(index: int) -> tuple[Message, ...]:
@@ -77,7 +79,7 @@ def test_grid_and_tokens_per_frame_do_not_depend_on_the_number_of_frames(base: L
     """The family's own processor would shrink frames and drop tokens as frames are added."""
     places = tuple(range(budget))
     many = np.repeat(clip(0, 4).frames, budget // 4, axis=0)
-    frames = ClipFrames(frames=many, times_seconds=places, indices=places, decoder="drawn")
+    frames = ClipFrames(frames=many, times_seconds=places, indices=places, decoder="drawn", digest="")
     state = states(base, [frames])[0]
     tokens = batch(base, [frames], [talk(0)])
     assert state.shape[:2] == (budget, states(base, [clip(0, 4)])[0].shape[1])

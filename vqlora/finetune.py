@@ -102,9 +102,8 @@ def finetune(recipe: Recipe, *, device: str, progress: Progress | None = None, w
             torch.manual_seed(recipe.seed)
             adapted = attach(loaded, recipe.method, seed=recipe.seed)
             try:
-                inputs = Inputs(
-                    adapted=adapted, store=data.store, memory=warm.states(recipe, device), language=recipe.language
-                )
+                memory = warm.states(loaded)
+                inputs = Inputs(adapted=adapted, store=data.store, memory=memory, language=recipe.language)
                 trial = Trial(recipe, data, inputs, progress or Silent(), held_by_others=held, start=start)
                 return trial.run()
             finally:

@@ -4,34 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from vqlora.adapters import Adapted
-from vqlora.data.example import Clip, Example, Message
+from vqlora.data.example import Example, Message
+from vqlora.states import StateMemory
 from vqlora.video.frames import ClipFrames, FrameStore
-
-KEPT_BYTES = 2 * 2**30  # of vision states in host memory; later clips are computed each time
 
 
 def precision(device: torch.device) -> AbstractContextManager[object]:
     """bf16 arithmetic around fp32 trained weights on a GPU; a CPU computes in fp32."""
     return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
-
-
-@dataclass(eq=False)
-class StateMemory:
-    """Vision states of clips under one base, bit plan, device and frame setting, on the host."""
-
-    states: dict[Clip, Tensor] = field(default_factory=dict)
-    bytes: int = 0
-
-    def keep(self, clip: Clip, state: Tensor) -> None:
-        if self.bytes + state.nbytes <= KEPT_BYTES:
-            self.states[clip] = state.cpu()
-            self.bytes += state.nbytes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,13 +69,13 @@ class Inputs:
         return self.store.get(example.clips[0])
 
     def _state(self, example: Example, fresh: bool) -> Tensor:
-        kept = None if fresh else self.memory.states.get(example.clips[0])
+        frames = self.frames(example)
+        kept = None if fresh else self.memory.get(frames.digest)
         if kept is not None:
             return kept.to(self.device)
         with torch.no_grad():
-            state = self._run_tower([self.frames(example)])[0]
-        if example.clips[0] not in self.memory.states:
-            self.memory.keep(example.clips[0], state)
+            state = self._run_tower([frames])[0]
+        self.memory.keep(frames.digest, state)
         return state
 
     def _run_tower(self, clips: Sequence[ClipFrames]) -> list[Tensor]:

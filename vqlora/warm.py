@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from vqlora.data.example import Example
 from vqlora.data.sets import Splits, default_cache, open_data
-from vqlora.inputs import StateMemory
 from vqlora.models.load import Loaded, load
 from vqlora.recipe import Frames, FullFineTune, Recipe, to_json
+from vqlora.states import StateMemory, states_folder
 from vqlora.video.frames import FrameStore, Readable, readable
 
 
@@ -27,7 +28,7 @@ class Data:
     store: FrameStore
 
 
-KEPT_SETTINGS = 4  # of base, bits and frames, whose vision states are remembered
+KEPT_TOWERS = 4  # whose vision states are remembered
 
 
 class Warm:
@@ -37,7 +38,7 @@ class Warm:
         self._splits: dict[str, Splits] = {}
         self._data: dict[tuple[Any, ...], Data] = {}
         self._bases: dict[tuple[str, str, str], Loaded] = {}
-        self._states: dict[tuple[Any, ...], StateMemory] = {}
+        self._states: dict[Path, StateMemory] = {}
 
     def data(self, recipe: Recipe) -> Data:
         """The recipe's data, every clip decoded. ValueError past `max_skipped_share`."""
@@ -65,11 +66,11 @@ class Warm:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def states(self, recipe: Recipe, device: str) -> StateMemory:
-        """Vision states under the recipe's base, bits and frames; those of the least recent settings are dropped."""
-        key = (*_base_key(recipe, device), recipe.frames)
-        self._states[key] = self._states.pop(key, None) or StateMemory()
-        for old in list(self._states)[:-KEPT_SETTINGS]:
+    def states(self, loaded: Loaded) -> StateMemory:
+        """Vision states under this base and its bits; from memory those of the least recent bases are dropped."""
+        key = states_folder(default_cache(), loaded)
+        self._states[key] = self._states.pop(key, None) or StateMemory(key)
+        for old in list(self._states)[:-KEPT_TOWERS]:
             del self._states[old]
         return self._states[key]
 

@@ -35,13 +35,14 @@ from vqlora.data.shapes import FPS, draw_scene
 from vqlora.data.shapes_render import draw, reel, subsample_chroma
 from vqlora.data.shapes_text import content_scores, domain_references, order_dependent, truth
 from vqlora.evaluation import answer
-from vqlora.inputs import Inputs, StateMemory
+from vqlora.inputs import Inputs
 from vqlora.metrics.captions import score_captions
 from vqlora.models.architecture import build
 from vqlora.models.load import Loaded, load
 from vqlora.models.pretrain import save
 from vqlora.models.tokenizer import build_tokenizer
 from vqlora.recipe import Bits, Frames, FullFineTune, Lora, Method, Schedule, ZeroShot
+from vqlora.states import StateMemory
 from vqlora.training import Trainer
 
 FAMILIES = ("videollama", "flamingo")
@@ -84,6 +85,7 @@ class Places(NamedTuple):
 
     times_seconds: tuple[float, ...]
     indices: tuple[int, ...]
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Film:
         _, split, index = clip.path.split("/")
         scene = draw_scene(split, int(index))
         indices = _places(scene.num_frames, self.frames.budget)
-        return Places(tuple(i / FPS for i in indices), indices)
+        return Places(tuple(i / FPS for i in indices), indices, clip.path)
 
 
 def run(job: Run, *, size: Size, device: str) -> dict[str, Any]:
@@ -178,7 +180,7 @@ def _fill(bench: Loaded, memory: StateMemory, some: Sequence[Example], frames: F
             pixels = torch.zeros_like(pixels)
         states = bench.family.encode_frames(bench.model, bench.processor, pixels.flatten(0, 1))
         for clip, state in zip(clips, _seen(states.unflatten(0, indices.shape), view), strict=True):
-            memory.keep(clip, state)
+            memory.keep(clip.path, state)
 
 
 def _seen(states: Tensor, view: str) -> Tensor:

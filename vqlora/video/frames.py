@@ -29,12 +29,16 @@ FORMAT = 1  # of the entries; a change of it leaves old ones unread
 
 @dataclass(frozen=True, kw_only=True)
 class ClipFrames:
-    """Frames uint8 [n, size, size, 3], times in seconds from the clip's start [n], indices in the file [n], decoder."""
+    """Frames uint8 [n, size, size, 3], times in seconds from the clip's start [n], indices in the file [n], decoder.
+
+    digest: of the file's content, the indices, the size and the decoders' versions.
+    """
 
     frames: np.ndarray
     times_seconds: tuple[float, ...]
     indices: tuple[int, ...]
     decoder: str
+    digest: str
 
 
 class FrameStore:
@@ -52,7 +56,7 @@ class FrameStore:
         entry = self.cache_dir / "frames" / key[:2] / f"{key}.npy"
         rows = _load(entry, self._row_type())
         if rows is None:
-            _write(entry, lambda file: np.save(file, self._decode(clip, indices, info)))
+            write_whole(entry, lambda file: np.save(file, self._decode(clip, indices, info)))
             rows = _load(entry, self._row_type())
             assert rows is not None, f"{entry} was written and does not read back"
         start = clip.start_seconds or 0.0
@@ -61,6 +65,7 @@ class FrameStore:
             times_seconds=tuple(float(time) - start for time in rows["seconds"]),
             indices=tuple(int(index) for index in rows["index"]),
             decoder=bytes(rows["decoder"][0]).decode(),
+            digest=key,
         )
 
     def _seen(self, clip: Clip) -> tuple[str, VideoInfo]:
@@ -80,7 +85,7 @@ class FrameStore:
             info = probe(clip.path)
             with open(clip.path, "rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            _write(entry, lambda file: file.write(json.dumps({"digest": digest, "info": asdict(info)}).encode()))
+            write_whole(entry, lambda file: file.write(json.dumps({"digest": digest, "info": asdict(info)}).encode()))
             return digest, info
 
     def _decode(self, clip: Clip, indices: Sequence[int], info: VideoInfo) -> np.ndarray:
@@ -163,8 +168,8 @@ def _load(entry: Path, row_type: np.dtype[Any]) -> np.ndarray | None:
     return rows if rows.dtype == row_type and len(rows) else None
 
 
-def _write(entry: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Writes a file whole or not at all."""
+def write_whole(entry: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Writes a file, and its folder, whole or not at all."""
     entry.parent.mkdir(parents=True, exist_ok=True)
     part = entry.with_name(f"{uuid4().hex}.part")
     try:
