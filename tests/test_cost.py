@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import sdpa_backward_flop_count, sdpa_flop_count
 from trials import BASES, WARM, recipe
 
 from vqlora.adapters import attach
-from vqlora.cost import GIB, FlopCounter, LivePeak, StepProbe, percentile, saved_activations
+from vqlora.cost import ATTENTIONS, GIB, FlopCounter, LivePeak, StepProbe, formulas, percentile, saved_activations
 from vqlora.finetune import finetune
 from vqlora.models.bits import quantised_layer
 from vqlora.models.load import load
@@ -66,6 +67,14 @@ def test_attention_counts_its_two_products_forward_and_five_backward() -> None:
     with FlopCounter() as backward:
         out.sum().backward()
     assert backward.total == 5 * (2 * 2 * 4 * 16 * 16 * 8)
+
+
+@pytest.mark.parametrize("kernel", ATTENTIONS)
+def test_grouped_queries_count_like_as_many_keys(kernel: str) -> None:
+    forward, backward = (getattr(torch.ops.aten, f"_scaled_dot_product_{kernel}{way}") for way in ("", "_backward"))
+    q, few, many = (1, 12, 30, 16), (1, 2, 40, 16), (1, 12, 40, 16)
+    assert formulas()[forward](q, few, few) == sdpa_flop_count(q, many, many)
+    assert formulas()[backward](q, q, few, few) == sdpa_backward_flop_count(q, q, many, many)
 
 
 def test_counting_does_not_change_the_gradients() -> None:

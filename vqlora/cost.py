@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count, shape_wrapper
+from torch.utils.flop_counter import flop_registry, shape_wrapper
 
 from vqlora.models.bits import model_bytes
 
@@ -29,6 +29,8 @@ PROBE_STEPS = 4  # the first is counted (FLOPs, on a CPU memory), the others are
 HOW_ON_CPU = "counted from tensors: weights, gradients, optimizer state and saved activations of one step"
 HOW_ON_GPU = "peak of the CUDA allocator, without what other bases of the process hold"
 
+
+ATTENTIONS = ("flash_attention_for_cpu", "flash_attention", "efficient_attention", "cudnn_attention")
 
 # ---- FLOPs ------------------------------------------------------------------------------------------------------
 
@@ -46,15 +48,17 @@ def _int8_mixed_scaled_mm(a: Any, ca: Any, cb: Any, *rest: Any, out_shape: Any =
 
 
 def _attention(q: Any, k: Any, v: Any, *rest: Any, out_shape: Any = None, **more: Any) -> int:
-    return sdpa_flop_count(q, k, v)
+    """Shapes [batch, heads, tokens, width]; with grouped queries k and v have fewer heads than q, which do the work."""
+    return 2 * prod(q[:3]) * k[2] * (q[3] + v[3])
 
 
 def _attention_backward(grad: Any, q: Any, k: Any, v: Any, *rest: Any, out_shape: Any = None, **more: Any) -> int:
-    return sdpa_backward_flop_count(grad, q, k, v)
+    """The scores again, their gradient and that of v, then those of q and k."""
+    return 2 * prod(q[:3]) * k[2] * (3 * q[3] + 2 * v[3])
 
 
 def formulas() -> dict[Any, Callable[..., int]]:
-    """FLOPs of operators that torch's counter does not know: bitsandbytes' products, attention on a CPU.
+    """FLOPs of operators that torch's counter does not know: bitsandbytes' products, attention with grouped queries.
 
     A quantised product counts like the dense one; dequantisation counts nothing, as a cast would.
     """
@@ -65,8 +69,8 @@ def formulas() -> dict[Any, Callable[..., int]]:
         torch.ops.bitsandbytes.gemv_4bit: _gemm_4bit,
         torch.ops.bitsandbytes.int8_scaled_mm: _int8_scaled_mm,
         torch.ops.bitsandbytes.int8_mixed_scaled_mm: _int8_mixed_scaled_mm,
-        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
-        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+        **{getattr(torch.ops.aten, f"_scaled_dot_product_{name}"): _attention for name in ATTENTIONS},
+        **{getattr(torch.ops.aten, f"_scaled_dot_product_{name}_backward"): _attention_backward for name in ATTENTIONS},
     }
 
 

@@ -2,7 +2,7 @@
 
     python -m vqlora.models.check --device cuda --out check.json
 
-Each method runs at its own learning rate, chosen on validation among three with seed 0, then with seeds 0, 1, 2.
+Each method runs at its own learning rate, chosen on validation among four with seed 0, then with seeds 0, 1, 2.
 Scores are CIDEr-D per test clip, averaged over seeds; intervals are paired 95 % bootstraps over clips. Clips are drawn
 on the device, with the chroma of a video file (see `pretrain`); model, adapters, training and decoding are those of
 every trial. Rows are written as they come, and a row that is there is not run again.
@@ -46,7 +46,7 @@ from vqlora.states import StateMemory
 from vqlora.training import Trainer
 
 FAMILIES = ("videollama", "flamingo")
-RATES = {"lora": (1e-3, 3e-3, 1e-2), "full": (3e-4, 1e-3, 3e-3)}
+RATES = {"lora": (1e-3, 3e-3, 1e-2, 3e-2), "full": (1e-4, 3e-4, 1e-3, 3e-3)}
 SEEDS = (0, 1, 2)
 ROLES = ("text", "cross_modal")
 VIEWS = ("true", "blank", "other", "shuffled")  # the clip's frames, black ones, another clip's, its own in disorder
