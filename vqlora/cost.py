@@ -175,6 +175,11 @@ class LivePeak(TorchDispatchMode):
 # ---- probes -----------------------------------------------------------------------------------------------------
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Of a GPU or of the host; torch's CPU allocator raises a plain RuntimeError."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator: " in str(error)
+
+
 def synchronise(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
@@ -29,23 +29,55 @@ class Evaluation:
     rows: list[dict[str, Any]]
 
 
-@torch.no_grad()
-def evaluate(inputs: Inputs, examples: Sequence[Example], *, split: str, max_new_tokens: int) -> Evaluation:
+class Asked(Protocol):
+    """Who answers for a trial: the trial itself, or a pack that it shares a base with."""
+
+    def answer(self, examples: Sequence[Example], *, max_new_tokens: int) -> list[str]:
+        """Greedy captions of one batch."""
+        ...
+
+    def loss(self, pairs: Sequence[tuple[Example, int]]) -> tuple[float, int]:
+        """(mean cross-entropy in nats, label tokens) of examples with the numbers of their references."""
+        ...
+
+
+@dataclass(frozen=True)
+class Alone:
+    """A trial that answers for itself."""
+
+    inputs: Inputs
+
+    def answer(self, examples: Sequence[Example], *, max_new_tokens: int) -> list[str]:
+        with self.inputs.adapted.loaded.fast():
+            return answer(self.inputs, examples, max_new_tokens=max_new_tokens)
+
+    @torch.no_grad()
+    def loss(self, pairs: Sequence[tuple[Example, int]]) -> tuple[float, int]:
+        loaded, examples = self.inputs.adapted.loaded, [example for example, _ in pairs]
+        tokens = self.inputs.tokens(examples, [reference for _, reference in pairs])
+        with loaded.fast(), precision(loaded.device):
+            loss = loaded.family.loss(loaded.model, tokens, self.inputs.states(examples))
+        return loss.item(), int((tokens["labels"][:, 1:] != IGNORED).sum())
+
+
+def evaluate(
+    inputs: Inputs, examples: Sequence[Example], *, split: str, max_new_tokens: int, asked: Asked | None = None
+) -> Evaluation:
     """Captions every example of a split greedily and scores it; with several ranks each captions its share.
 
     loss: mean cross-entropy (nats) per token of each example's first reference.
     """
+    asked = asked or Alone(inputs)
     rank, ranks = world()
     own = examples[rank::ranks]
     texts: dict[str, str] = {}
     nats = count = 0.0
-    with inputs.adapted.loaded.fast():
-        for start in range(0, len(own), BATCH):
-            chunk = own[start : start + BATCH]
-            captions = answer(inputs, chunk, max_new_tokens=max_new_tokens)
-            texts |= {example.id: caption for example, caption in zip(chunk, captions, strict=True)}
-            loss, tokens = _loss(inputs, chunk)
-            nats, count = nats + loss * tokens, count + tokens
+    for start in range(0, len(own), BATCH):
+        chunk = own[start : start + BATCH]
+        captions = asked.answer(chunk, max_new_tokens=max_new_tokens)
+        texts |= {example.id: caption for example, caption in zip(chunk, captions, strict=True)}
+        loss, tokens = asked.loss([(example, 0) for example in chunk])
+        nats, count = nats + loss * tokens, count + tokens
     if ranks > 1:
         parts: list[Any] = [None] * ranks
         dist.all_gather_object(parts, (texts, nats, count))
@@ -61,15 +93,6 @@ def answer(inputs: Inputs, examples: Sequence[Example], *, max_new_tokens: int, 
     tokens = inputs.tokens(examples, [0] * len(examples), generate=True)
     with torch.no_grad(), precision(loaded.device):
         return loaded.family.generate(loaded.model, loaded.processor, tokens, states, max_new_tokens=max_new_tokens)
-
-
-def _loss(inputs: Inputs, examples: Sequence[Example]) -> tuple[float, int]:
-    """(mean cross-entropy, label tokens) of the first references."""
-    loaded = inputs.adapted.loaded
-    tokens = inputs.tokens(examples, [0] * len(examples))
-    with precision(loaded.device):
-        loss = loaded.family.loss(loaded.model, tokens, inputs.states(examples))
-    return loss.item(), int((tokens["labels"][:, 1:] != IGNORED).sum())
 
 
 def _scored(inputs: Inputs, examples: Sequence[Example], split: str, texts: dict[str, str], loss: float) -> Evaluation:

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import torch
 
 from vqlora.adapters import Adapted, attach
-from vqlora.cost import StepProbe, how, measure_inference
-from vqlora.evaluation import Evaluation, answer, evaluate
+from vqlora.cost import StepProbe, how, is_out_of_memory, measure_inference
+from vqlora.evaluation import Alone, Asked, Evaluation, answer, evaluate
 from vqlora.inputs import Inputs
 from vqlora.models.bits import bits_by_role, model_bytes
 from vqlora.models.load import model_type_of
@@ -113,18 +113,41 @@ def finetune(recipe: Recipe, *, device: str, progress: Progress | None = None, w
         if not is_out_of_memory(error):
             raise
         warm.forget_bases()  # one may hold half an adapter, and the next trial needs the room
-        return Outcome(
-            status=Status.OUT_OF_MEMORY,
-            error=f"{type(error).__name__}: {error}",
-            data_digest=data.digest,
-            skipped=data.skipped,
-            cost=Cost(device_seconds=(time.perf_counter() - start) * world()[1]),
-        )
+        return out_of_memory(error, data, start)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Of a GPU or of the host; torch's CPU allocator raises a plain RuntimeError."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator: " in str(error)
+def out_of_memory(error: BaseException, data: Data, start: float) -> Outcome:
+    """The outcome of a trial that began at `start` (perf_counter) and did not fit."""
+    return Outcome(
+        status=Status.OUT_OF_MEMORY,
+        error=f"{type(error).__name__}: {error}",
+        data_digest=data.digest,
+        skipped=data.skipped,
+        cost=Cost(device_seconds=(time.perf_counter() - start) * world()[1]),
+    )
+
+
+class Trains(Protocol):
+    """A trial's steps: its own `Trainer`, or a place in a pack."""
+
+    step_number: int
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the last step."""
+        ...
+
+    def step(self) -> float:
+        """One optimisation step; its loss."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Everything the next step depends on."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on where `state` was taken."""
+        ...
 
 
 class Trial:
@@ -155,15 +178,7 @@ class Trial:
         return self._outcome(Status.DONE, found, test)
 
     def _train(self) -> None:
-        schedule = self.recipe.schedule
-        trainer = Trainer(
-            adapted=self.adapted,
-            inputs=self.inputs,
-            examples=self.data.splits["train"],
-            schedule=schedule,
-            seed=self.recipe.seed,
-            probe=self.probe,
-        )
+        schedule, trainer = self.recipe.schedule, self._trainer()
         saved = self.progress.restore()
         if saved is not None:
             trainer.restore(saved)
@@ -176,9 +191,25 @@ class Trial:
             if trainer.step_number == schedule.steps:
                 return
             loss = trainer.step()
-            row = {"step": trainer.step_number, "loss": loss, "learning_rate": trainer.optimizer.param_groups[0]["lr"]}
+            row = {"step": trainer.step_number, "loss": loss, "learning_rate": trainer.rate}
             self.curve.append(row)
             self.progress.report(row)
+
+    def _trainer(self) -> Trains:
+        return Trainer(
+            adapted=self.adapted,
+            inputs=self.inputs,
+            examples=self.data.splits["train"],
+            schedule=self.recipe.schedule,
+            seed=self.recipe.seed,
+            probe=self.probe,
+        )
+
+    def _asked(self) -> Asked:
+        return Alone(self.inputs)
+
+    def _step_cost(self) -> dict[str, Any]:
+        return self.probe.costs(self.recipe.schedule.steps)
 
     def _validate(self, step: int) -> None:
         self.val = self._evaluate("val")
@@ -188,7 +219,8 @@ class Trial:
 
     def _evaluate(self, split: str) -> Evaluation:
         examples = self.data.splits[split]
-        return evaluate(self.inputs, examples, split=split, max_new_tokens=self.recipe.max_new_tokens)
+        tokens = self.recipe.max_new_tokens
+        return evaluate(self.inputs, examples, split=split, max_new_tokens=tokens, asked=self._asked())
 
     def _outcome(self, status: Status, found: Mapping[str, Any], test: Evaluation | None) -> Outcome:
         evaluations = {"val": self.val, "test": test}
@@ -210,7 +242,6 @@ class Trial:
         )
 
     def _cost(self, state: bytes | None, *, measure: bool) -> Cost:
-        steps = self.recipe.schedule.steps
         trained = sum(parameter.numel() for parameter in self.adapted.parameters.values())
         adapter_bytes = None if state is None else len(state)
         values: dict[str, Any] = {
@@ -218,15 +249,18 @@ class Trial:
             "adapter_bytes": adapter_bytes,
             "base_bytes": sum(role["bytes"] for role in self.adapted.loaded.found.values()),
         }
-        values |= self.probe.costs(steps) if self.adapted.parameters else {}
+        values |= self._step_cost() if self.adapted.parameters else {}
         values |= self._inference_cost() if measure else {}
         values["device_seconds"] = (time.perf_counter() - self.start) * world()[1]
         return Cost(**values, how=how(self.device, values))
 
     def _inference_cost(self) -> dict[str, Any]:
+        return self._measure_inference(self.inputs, self.held_by_others)
+
+    def _measure_inference(self, inputs: Inputs, held_by_others: int) -> dict[str, Any]:
         clips = self.data.splits["val"]
 
         def one(place: int) -> None:
-            answer(self.inputs, [clips[place]], max_new_tokens=self.recipe.max_new_tokens, fresh=True)
+            answer(inputs, [clips[place]], max_new_tokens=self.recipe.max_new_tokens, fresh=True)
 
-        return measure_inference(one, len(clips), self.adapted.model, self.device, self.held_by_others)
+        return measure_inference(one, len(clips), inputs.adapted.model, self.device, held_by_others)

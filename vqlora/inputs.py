@@ -45,16 +45,7 @@ class Inputs:
         self, examples: Sequence[Example], references: Sequence[int], *, generate: bool = False
     ) -> dict[str, Tensor]:
         """`Family.batch` of the examples on the device; the assistant's last turn is the reference of that number."""
-        loaded = self.adapted.loaded
-        batch = loaded.family.batch(
-            loaded.processor,
-            loaded.model.config,
-            [self.frames(example).times_seconds for example in examples],
-            [self._conversation(*pair) for pair in zip(examples, references, strict=True)],
-            size=self.store.frames.size,
-            generate=generate,
-        )
-        return {name: tensor.to(self.device) for name, tensor in batch.items()}
+        return joint_tokens([(self, examples, references)], generate=generate)
 
     def states(self, examples: Sequence[Example], *, fresh: bool = False) -> list[Tensor]:
         """Vision states [frames, tokens, width] of each example's clip; `fresh` computes what memory has too."""
@@ -83,5 +74,27 @@ class Inputs:
         with precision(self.device):
             return loaded.family.vision_states(loaded.model, loaded.processor, clips)
 
-    def _conversation(self, example: Example, reference: int) -> tuple[Message, ...]:
+    def conversation(self, example: Example, reference: int) -> tuple[Message, ...]:
+        """The example's turns in the trial's language."""
         return example.conversation(self.language, reference)
+
+
+def joint_tokens(
+    parts: Sequence[tuple[Inputs, Sequence[Example], Sequence[int]]], *, generate: bool = False
+) -> dict[str, Tensor]:
+    """One batch of the examples of several trials on one base, in order; their frames are of one size."""
+    first = parts[0][0]
+    loaded = first.adapted.loaded
+    batch = loaded.family.batch(
+        loaded.processor,
+        loaded.model.config,
+        [inputs.frames(example).times_seconds for inputs, examples, _ in parts for example in examples],
+        [
+            inputs.conversation(*pair)
+            for inputs, examples, references in parts
+            for pair in zip(examples, references, strict=True)
+        ],
+        size=first.store.frames.size,
+        generate=generate,
+    )
+    return {name: tensor.to(first.device) for name, tensor in batch.items()}

@@ -59,6 +59,11 @@ def _epoch(count: int, seed: int, epoch: int) -> list[tuple[int, float]]:
     return list(zip(order, torch.rand(count, generator=generator).tolist(), strict=True))
 
 
+def paired(examples: Sequence[Example], batch: Sequence[tuple[int, float]], language: str) -> list[tuple[Example, int]]:
+    """The examples that a batch names, each with the number of the reference it draws."""
+    return [(examples[index], int(draw * len(examples[index].references.get(language, ())))) for index, draw in batch]
+
+
 def evaluation_steps(schedule: Schedule) -> frozenset[int]:
     """Number of steps done at which validation runs: evenly spaced, the last one after the last step."""
     count = min(schedule.evaluations, max(1, schedule.steps))
@@ -94,6 +99,11 @@ class Trainer:
         )
 
     @property
+    def rate(self) -> float:
+        """The learning rate of the last step."""
+        return self.optimizer.param_groups[0]["lr"]
+
+    @property
     def _device(self) -> torch.device:
         return self.adapted.loaded.device
 
@@ -119,8 +129,9 @@ class Trainer:
     def _backward(self, batch: Sequence[tuple[int, float]], *, fresh: bool) -> Tensor:
         """Gradients of this rank's part of the mean over all label tokens of the batch; gives that mean."""
         loaded = self.adapted.loaded
-        examples = [self.examples[index] for index, _ in batch]
-        tokens = self.inputs.tokens(examples, [self._reference(*pair) for pair in batch])
+        pairs = paired(self.examples, batch, self.inputs.language)
+        examples = [example for example, _ in pairs]
+        tokens = self.inputs.tokens(examples, [reference for _, reference in pairs])
         states = self.inputs.states(examples, fresh=fresh)
         with precision(loaded.device):
             loss = loaded.family.loss(loaded.model, tokens, states)
@@ -135,10 +146,6 @@ class Trainer:
         whole = part.detach().clone()
         dist.all_reduce(whole)
         return whole
-
-    def _reference(self, index: int, draw: float) -> int:
-        references = self.examples[index].references.get(self.inputs.language, ())
-        return int(draw * len(references))
 
     def _sum_gradients(self) -> None:
         """All ranks get the sum of their gradients, in one message."""

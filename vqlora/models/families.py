@@ -29,6 +29,7 @@ class Family:
     name: ClassVar[str]
     model_type: ClassVar[str]
     model_class: ClassVar[str]
+    frame_roles: ClassVar[tuple[str, ...]] = ("vision",)  # whose layers see frames laid end to end, not rows of text
 
     # ---- text -------------------------------------------------------------------------------------------------
 
@@ -94,12 +95,17 @@ class Family:
         raise NotImplementedError
 
     def loss(self, model: Any, batch: dict[str, Tensor], states: Sequence[Tensor]) -> Tensor:
-        """Mean cross-entropy over label tokens (nats); the head runs on label positions only."""
+        """Mean cross-entropy over label tokens (nats)."""
+        return self.token_losses(model, batch, states)[0].mean()
+
+    def token_losses(self, model: Any, batch: dict[str, Tensor], states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Cross-entropy of each label token (nats) and the row it is in; the head runs on label positions only."""
         hidden = self.hidden(model, batch, states)
         labels = batch["labels"][:, 1:]
         wanted = labels != IGNORED
         logits = model.lm_head(hidden[:, :-1][wanted])
-        return F.cross_entropy(logits.float(), labels[wanted])
+        losses = F.cross_entropy(logits.float(), labels[wanted], reduction="none")
+        return losses, wanted.nonzero()[:, 0]
 
     def generate(
         self, model: Any, processor: Any, batch: dict[str, Tensor], states: Sequence[Tensor], *, max_new_tokens: int
@@ -129,6 +135,7 @@ class VideoLlama3(Family):
     name = "videollama3"
     model_type = "video_llama_3"
     model_class = "VideoLlama3ForConditionalGeneration"
+    frame_roles = ("vision", "cross_modal")
 
     def frame_text(self, processor: Any, model_config: Any, size: int, time_seconds: float, last: bool) -> str:
         patch, merge = model_config.vision_config.patch_size, processor.video_processor.merge_size

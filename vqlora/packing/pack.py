@@ -1,0 +1,326 @@
+"""Trials that share every step on one base: each runs in a thread of its own as if alone, and meets the others here.
+
+A trial asks for something (a training step, captions, a loss) and waits. When all trials that are there wait, what they
+ask for runs at once, their rows side by side (`adapters.packed`). Out of memory halves a group and tries again; only
+what does not fit alone is out of memory. An error of one trial is raised in that trial alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from threading import Condition
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from vqlora.adapters import Adapted, attach
+from vqlora.adapters.lora import ranks
+from vqlora.adapters.packed import Rows, Slot, Stack, slot_of
+from vqlora.cost import is_out_of_memory
+from vqlora.data.example import Example
+from vqlora.inputs import Inputs, joint_tokens, precision
+from vqlora.models.load import Loaded
+from vqlora.models.roles import role_of
+from vqlora.recipe import Lora, Method, Recipe, ZeroShot
+
+T = TypeVar("T")
+Pair = tuple[Example, int]  # an example and the reference that it is asked with
+
+
+def packs(recipe: Recipe) -> bool:
+    """Whether a trial can share its steps: what it trains, if anything, is LoRA without dropout."""
+    method = recipe.method
+    return isinstance(method, ZeroShot) or (isinstance(method, Lora) and method.dropout == 0)
+
+
+@dataclass(kw_only=True, eq=False)
+class Wish:
+    """What one trial asks for. run: serves a group of wishes of one kind, and gives a result for each.
+
+    kind: None for a wish that is served by itself.
+    """
+
+    seat: Seat
+    run: Callable[[Sequence[Wish]], Sequence[Any]]
+    kind: str | None = None
+    pairs: Sequence[Pair] = ()
+    settings: Mapping[str, float] = field(default_factory=dict)
+    result: Any = None
+    error: BaseException | None = None
+    is_done: bool = False
+
+
+class Pack:
+    """The trials that share one base. `enter` is called in a trial's own thread."""
+
+    def __init__(self, loaded: Loaded, *, capacity: int) -> None:
+        self.loaded = loaded
+        frame_roles = loaded.family.frame_roles
+        self.stack = Stack(
+            loaded.model, capacity, by_frame=lambda name: role_of(loaded.model_type, name) in frame_roles
+        )
+        self.costs: dict[Any, dict[str, Any]] = {}  # of a step, by what it depends on: equal trials are measured once
+        self._limits: dict[str | int | None, int] = {}  # trials at once, per kind of wish, since more ran out of memory
+        self._turn = Condition()
+        self._waiting: list[Wish] = []
+        self._present = 0
+        self._is_busy = False
+
+    def enter(self, method: Method, *, seed: int) -> Seat:
+        """Attaches a trial's adapter; the others wait for it from now on, until it leaves."""
+        with self._turn:
+            self._present += 1
+        seat = Seat(self, method)
+        try:
+            self.serve(Wish(seat=seat, run=_each(partial(self._join, method=method, seed=seed))))
+        except BaseException:
+            self.leave()
+            raise
+        return seat
+
+    def leave(self) -> None:
+        """The others no longer wait for one of the trials."""
+        with self._turn:
+            self._present -= 1
+            self._turn.notify_all()
+
+    def serve(self, wish: Wish) -> Any:
+        """Waits until the wish has been served; its result. Raises what went wrong with it alone."""
+        with self._turn:
+            self._waiting.append(wish)
+            while not wish.is_done:
+                if self._is_busy or len(self._waiting) < self._present:
+                    self._turn.wait()
+                    continue
+                batch, self._waiting, self._is_busy = self._waiting, [], True
+                self._turn.release()
+                try:
+                    self._serve_all(batch)
+                finally:
+                    self._turn.acquire()
+                    self._is_busy = False
+                    for one in batch:
+                        one.is_done = True
+                    self._turn.notify_all()
+        if wish.error is not None:
+            raise wish.error
+        return wish.result
+
+    def _serve_all(self, batch: Sequence[Wish]) -> None:
+        """Wishes of one kind run together, in the order of their places, whoever came first."""
+        groups: dict[str | int, list[Wish]] = {}
+        for wish in sorted(batch, key=lambda wish: wish.seat.number):
+            groups.setdefault(id(wish) if wish.kind is None else wish.kind, []).append(wish)
+        for kind, group in groups.items():
+            most = self._limits.get(kind, len(group))
+            for start in range(0, len(group), most):
+                self._serve(group[start : start + most])
+
+    def _serve(self, group: Sequence[Wish]) -> None:
+        try:
+            for wish, result in zip(group, group[0].run(group), strict=True):
+                wish.result = result
+            return
+        except BaseException as error:
+            if len(group) == 1:
+                group[0].error = error
+                return
+            half = len(group) // 2
+            if is_out_of_memory(error):
+                self._limits[group[0].kind] = half
+        if self.loaded.device.type == "cuda":
+            torch.cuda.empty_cache()  # outside the handler, whose traceback keeps the failed pass alive
+        self._serve(group[:half])
+        self._serve(group[half:])
+
+    def _join(self, wish: Wish, *, method: Method, seed: int) -> None:
+        """The trial's initial weights are those that it has alone."""
+        seat = wish.seat
+        with self.stack.away():
+            wanted = ranks(self.loaded, method) if isinstance(method, Lora) else {}
+            alone = attach(self.loaded, method, seed=seed)
+            state, seat.found, seat.roles = alone.state(), alone.found(), alone.trained_roles
+            alone.remove()
+        seat.number = self.stack.join(slot_of(wanted, method), state)
+
+
+class Seat:
+    """One trial's place in a pack, and the way it trains and answers there."""
+
+    def __init__(self, pack: Pack, method: Method) -> None:
+        self.pack, self.method = pack, method
+        self.number: int = -1
+        self.found: dict[str, dict[str, Any]] = {}
+        self.roles: frozenset[str] = frozenset()
+        self.inputs: Inputs  # set once the trial's data are known
+
+    @property
+    def stack(self) -> Stack:
+        return self.pack.stack
+
+    @property
+    def slot(self) -> Slot:
+        slot = self.stack.slots[self.number]
+        assert slot is not None
+        return slot
+
+    def adapted(self) -> PackedAdapted:
+        """The trial's trained tensors as they lie in the pack."""
+        return PackedAdapted(loaded=self.pack.loaded, method=self.method, parameters=Views(self), seat=self)
+
+    def train(self, pairs: Sequence[Pair], *, rate: float, decay: float, clip: float) -> float:
+        """One step on a batch; its loss before the step (mean over its label tokens, nats)."""
+        settings = {"rate": rate, "decay": decay, "clip": clip}
+        return self._ask(_train, "train", pairs, settings)
+
+    def loss(self, pairs: Sequence[Pair]) -> tuple[float, int]:
+        """(mean cross-entropy in nats, label tokens)."""
+        return self._ask(_losses, "loss", pairs, {})
+
+    def answer(self, examples: Sequence[Example], *, max_new_tokens: int) -> list[str]:
+        """Greedy captions."""
+        pairs = [(example, 0) for example in examples]
+        return self._ask(_answers, f"answer {max_new_tokens}", pairs, {"max_new_tokens": max_new_tokens})
+
+    def alone(self, measure: Callable[[Adapted], T]) -> T:
+        """Runs `measure` while the base carries this trial's adapter only, attached by PEFT as when it runs alone."""
+
+        def run(wish: Wish) -> T:
+            state = self.adapted().state()
+            with self.stack.away():
+                adapted = attach(self.pack.loaded, self.method, seed=0)
+                try:
+                    adapted.load_state(state)
+                    return measure(adapted)
+                finally:
+                    adapted.remove()
+
+        return self.pack.serve(Wish(seat=self, run=_each(run)))
+
+    def quietly(self, run: Callable[[], T]) -> T:
+        """Runs something while no step is under way and nobody joins."""
+        return self.pack.serve(Wish(seat=self, run=_each(lambda wish: run())))
+
+    def leave(self) -> None:
+        """Gives the place back."""
+        try:
+            self.pack.serve(Wish(seat=self, run=_each(lambda wish: self.stack.leave(self.number))))
+        finally:
+            self.pack.leave()
+
+    def _ask(self, run: Any, kind: str, pairs: Sequence[Pair], settings: Mapping[str, float]) -> Any:
+        return self.pack.serve(Wish(seat=self, run=run, kind=kind, pairs=pairs, settings=settings))
+
+
+class Views(Mapping[str, Any]):
+    """A trial's trained tensors by name; looked up anew each time, since the pack may lay its buffers out anew."""
+
+    def __init__(self, seat: Seat) -> None:
+        self._seat = seat
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._now()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._now())
+
+    def __len__(self) -> int:
+        return 2 * len(self._seat.slot.ranks)
+
+    def _now(self) -> dict[str, Tensor]:
+        return self._seat.stack.views(self._seat.number)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PackedAdapted(Adapted):
+    """A trial in a pack as something adapted: its tensors are views into the pack's."""
+
+    seat: Seat
+
+    @property
+    def trained_roles(self) -> frozenset[str]:
+        return self.seat.roles
+
+    def found(self) -> dict[str, dict[str, Any]]:
+        return self.seat.found
+
+
+# ---- what runs for a group of wishes ----------------------------------------------------------------------------
+
+
+def _each(run: Callable[[Wish], Any]) -> Callable[[Sequence[Wish]], list[Any]]:
+    return lambda wishes: [run(wish) for wish in wishes]
+
+
+def _train(wishes: Sequence[Wish]) -> list[float]:
+    """One step of each. The sum of their losses has each one's own gradient: no row of one meets another's adapter."""
+    stack = wishes[0].seat.stack
+    try:
+        losses = _forward(wishes)[0]
+        losses.sum().backward()
+    except BaseException:
+        for wish in wishes:
+            stack.gradients[wish.seat.number] = 0
+        raise
+    for wish in wishes:
+        stack.update(wish.seat.number, **wish.settings)
+    return losses.tolist()
+
+
+@torch.no_grad()
+def _losses(wishes: Sequence[Wish]) -> list[tuple[float, int]]:
+    losses, counts = _forward(wishes)
+    return list(zip(losses.tolist(), counts.long().tolist(), strict=True))
+
+
+def _forward(wishes: Sequence[Wish]) -> tuple[Tensor, Tensor]:
+    """Per wish: the mean loss over its label tokens, and how many they are."""
+    loaded = wishes[0].seat.pack.loaded
+    tokens = joint_tokens([_part(wish) for wish in wishes])
+    states = _states(wishes)
+    with _running(wishes, states), precision(loaded.device):
+        losses, rows = loaded.family.token_losses(loaded.model, tokens, states)
+    owners = torch.tensor([place for place, wish in enumerate(wishes) for _ in wish.pairs], device=losses.device)[rows]
+    counts = torch.bincount(owners, minlength=len(wishes)).to(losses.dtype)
+    return torch.zeros_like(counts).index_add(0, owners, losses) / counts, counts
+
+
+@torch.no_grad()
+def _answers(wishes: Sequence[Wish]) -> list[list[str]]:
+    loaded = wishes[0].seat.pack.loaded
+    tokens = joint_tokens([_part(wish) for wish in wishes], generate=True)
+    states = _states(wishes)
+    with _running(wishes, states), precision(loaded.device):
+        texts = loaded.family.generate(
+            loaded.model, loaded.processor, tokens, states, max_new_tokens=int(wishes[0].settings["max_new_tokens"])
+        )
+    rest = iter(texts)
+    return [[next(rest) for _ in wish.pairs] for wish in wishes]
+
+
+def _part(wish: Wish) -> tuple[Inputs, list[Example], list[int]]:
+    return wish.seat.inputs, [example for example, _ in wish.pairs], [reference for _, reference in wish.pairs]
+
+
+def _states(wishes: Sequence[Wish]) -> list[Tensor]:
+    """Vision states of all examples; the tower runs for one trial at a time."""
+    out: list[Tensor] = []
+    for wish in wishes:
+        rows = Rows(slots=(wish.seat.number,), counts=(1,), frames=(1,))
+        with wish.seat.stack.running(rows), wish.seat.pack.loaded.fast():
+            out += wish.seat.inputs.states([example for example, _ in wish.pairs])
+    return out
+
+
+@contextmanager
+def _running(wishes: Sequence[Wish], states: Sequence[Tensor]) -> Iterator[None]:
+    counts = tuple(len(wish.pairs) for wish in wishes)
+    lengths = iter(len(state) for state in states)
+    frames = tuple(sum(next(lengths) for _ in range(count)) for count in counts)
+    rows = Rows(slots=tuple(wish.seat.number for wish in wishes), counts=counts, frames=frames)
+    with wishes[0].seat.stack.running(rows), wishes[0].seat.pack.loaded.fast():
+        yield
