@@ -38,7 +38,8 @@ LABELS = {
 class Config:
     """One point on one device. values: val.*, test.* and cost.* averaged over seeds; absent where not measured.
 
-    adapters: those kept, as TRIAL/FOLDER in the study's storage. score: the test score of the metric that `configurations` was asked for, resampled over clips and seeds.
+    adapters: those kept, as TRIAL/FOLDER in the study's storage. score: the test score of the metric that
+    `configurations` was asked for, resampled over clips and seeds.
     """
 
     name: str

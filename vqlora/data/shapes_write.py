@@ -20,6 +20,7 @@ from vqlora.data.shapes import FPS, PRESETS, SIDE, VERSION, Scene, draw_scene
 from vqlora.data.shapes_render import draw, reel
 from vqlora.data.shapes_text import domain_references, truth
 
+CRF, ENLARGED_CRF = "18", "32"  # x264's quality; enlarged pictures hold no detail that would need more
 LABELS = {"train": "train", "val": "validate", "test": "test"}
 
 
@@ -54,7 +55,8 @@ def encode(frames: torch.Tensor, path: str) -> None:
     import av  # lazily: only writing needs an encoder
 
     with av.open(path, "w") as container:
-        stream = container.add_stream("libx264", rate=FPS, options={"crf": "18", "preset": "veryfast", "threads": "1"})
+        crf = CRF if frames.shape[-1] == SIDE else ENLARGED_CRF
+        stream = container.add_stream("libx264", rate=FPS, options={"crf": crf, "preset": "veryfast", "threads": "1"})
         stream.width = stream.height = frames.shape[-1]
         stream.pix_fmt = "yuv420p"
         for picture in frames.permute(0, 2, 3, 1).contiguous().numpy():
