@@ -27,6 +27,8 @@ LABELS = {
     "cost.train_flops": ("FLOPs of training", ""),
     "cost.infer_flops": ("FLOPs per clip", ""),
     "cost.trainable_params": ("trainable parameters", ""),
+    "cost.planned_train_peak_gib": ("planned peak memory in training", "GiB"),
+    "cost.planned_device_seconds": ("planned time of the trial", "s"),
     "cost.adapter_bytes": ("adapter", "bytes"),
     "cost.base_bytes": ("base", "bytes"),
 }
@@ -36,7 +38,8 @@ LABELS = {
 class Config:
     """One point on one device. values: val.*, test.* and cost.* averaged over seeds; absent where not measured.
 
-    score: the test score of the metric that `configurations` was asked for, resampled over clips and seeds.
+    adapters: those kept, as TRIAL/FOLDER in the study's storage. score: the test score of the metric that
+    `configurations` was asked for, resampled over clips and seeds.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Config:
     seeds: int
     values: Mapping[str, float]
     score: Interval
+    adapters: tuple[str, ...] = ()
 
     def has(self, *names: str) -> bool:
         """Whether all of these were measured."""
@@ -101,6 +105,7 @@ def configurations(evidence: Evidence, *, metric: str) -> list[Config]:
             recipe=records[0].recipe,
             seeds=len(records),
             values=_means(records),
+            adapters=tuple(f"{one.trial}/{one.adapter}" for one in records if one.adapter),
             score=_interval([rows[r.trial] for r in records if r.trial in rows], method_of(records[0]), noise),
         )
         for (name, device), records in grouped.items()

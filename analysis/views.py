@@ -17,6 +17,7 @@ from analysis.plots import Chart, Grid, Line, Marks
 from analysis.table import Evidence
 from vqlora.record import Status
 
+KEPT = ("adapter kept", "adapter, bytes")  # columns of a frontier's table: what a user takes home
 SMOOTH = 12  # learning curves: a window of this share of the points; the loss of one small batch is mostly noise
 
 
@@ -44,7 +45,16 @@ def frontier(configs: Sequence[Config], *, metric: str, direction: str, cost: st
         summary=_frontier_summary(known, front, metric=metric, direction=direction, cost=cost),
         x_label=label(cost, unit=True),
         y_label=f"{label(metric)} on test",
-        header=("configuration", label(cost, unit=True), "validation", "test", "95% interval", "gap", "on frontier"),
+        header=(
+            "configuration",
+            label(cost, unit=True),
+            "validation",
+            "test",
+            "95% interval",
+            "gap",
+            "on frontier",
+            *KEPT,
+        ),
         rows=[_frontier_row(config, metric, cost, config.name in chosen) for config in known],
         marks=marks,
         lines=[Line(name="frontier", x=x, y=y, step=True)],
@@ -126,6 +136,7 @@ def hover(config: Config, metric: str, *, on_front: bool) -> list[str]:
         f"base {recipe.get('base')}, data {recipe.get('data')}",
         *(", ".join(settings[start : start + 4]) for start in range(0, len(settings), 4)),
         *(f"{label(cost)} {amount(cost, config.values[cost])}" for cost in LABELS if config.has(cost)),
+        *(f"adapter in {place}" for place in config.adapters if on_front),
         config.device,
     ]
     return [line for line in lines if line]
@@ -166,7 +177,15 @@ def _frontier_row(config: Config, metric: str, cost: str, on_front: bool) -> tup
     val, test = config.values[f"val.{metric}"], config.values[f"test.{metric}"]
     span = f"{config.score.low:.3f} to {config.score.high:.3f}" if np.isfinite(config.score.low) else "–"
     scores = (f"{val:.3f}", f"{test:.3f}", span, f"{test - val:+.3f}")
-    return (config.name, number(config.values[cost]), *scores, "yes" if on_front else "no")
+    return (config.name, number(config.values[cost]), *scores, "yes" if on_front else "no", *kept(config, on_front))
+
+
+def kept(config: Config, on_front: bool) -> tuple[str, str]:
+    """Where the adapters of a configuration on the frontier lie in the storage, and the bytes of one."""
+    if not (on_front and config.adapters):
+        return "–", "–"
+    size = config.values.get("cost.adapter_bytes")
+    return " · ".join(config.adapters), "–" if size is None else f"{size:.0f}"
 
 
 def _smoothed(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:

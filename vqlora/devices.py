@@ -41,6 +41,8 @@ def find_devices(runtime: Runtime) -> Devices:
             f"{runtime.workers} worker(s) of {per_worker} do not fit this cluster, which has "
             f"CPU {total.get('CPU', 0):g}, GPU {total.get('GPU', 0):g}; ask for less, or start more nodes"
         )
+    if runtime.memory_cap_gib is not None and not gpus:
+        raise ValueError(f"a cap of {runtime.memory_cap_gib} GiB is for GPUs, and this cluster has none; leave it out")
     # --concurrency may ask an autoscaler for more than is there; without it a study takes what it finds
     count = fitting(total) if fitting(total) >= runtime.workers else runtime.workers
     wanted = min((runtime.concurrency or 0) * runtime.workers, fitting(offered))

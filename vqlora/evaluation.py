@@ -17,6 +17,7 @@ from vqlora.models.families import IGNORED
 from vqlora.training import world
 
 BATCH = 64  # clips generated together
+BATCH_TOKENS = 32768  # of a batch: a 7B base's activations of so many take 5 GiB
 SEGMENT = {"en": "ptb", "zh": "char"}  # how captions of a language are cut into words
 KEPT_SCORES = ("cider", "rouge_l", "bleu_4")
 
@@ -72,8 +73,9 @@ def evaluate(
     own = examples[rank::ranks]
     texts: dict[str, str] = {}
     nats = count = 0.0
-    for start in range(0, len(own), BATCH):
-        chunk = own[start : start + BATCH]
+    batch = _batch_size(inputs, own)
+    for start in range(0, len(own), batch):
+        chunk = own[start : start + batch]
         captions = asked.answer(chunk, max_new_tokens=max_new_tokens)
         texts |= {example.id: caption for example, caption in zip(chunk, captions, strict=True)}
         loss, tokens = asked.loss([(example, 0) for example in chunk])
@@ -84,6 +86,11 @@ def evaluate(
         texts = {name: text for part, _, _ in parts for name, text in part.items()}
         nats, count = sum(part[1] for part in parts), sum(part[2] for part in parts)
     return _scored(inputs, examples, split, texts, nats / count)
+
+
+def _batch_size(inputs: Inputs, examples: Sequence[Example]) -> int:
+    length = max((inputs.tokens([one], [0])["input_ids"].shape[1] for one in examples[:1]), default=1)
+    return max(1, min(BATCH, BATCH_TOKENS // length))
 
 
 def answer(inputs: Inputs, examples: Sequence[Example], *, max_new_tokens: int, fresh: bool = False) -> list[str]:

@@ -13,11 +13,12 @@ from typing import Any, Protocol
 import torch
 
 from vqlora.adapters import Adapted, attach
+from vqlora.adapters.adapted import check_start
 from vqlora.cost import StepProbe, how, is_out_of_memory, measure_inference
 from vqlora.evaluation import Alone, Asked, Evaluation, answer, evaluate
 from vqlora.inputs import Inputs
 from vqlora.models.bits import bits_by_role, model_bytes
-from vqlora.models.load import model_type_of
+from vqlora.models.load import check_checkpoint, model_type_of
 from vqlora.models.roles import check_roles
 from vqlora.recipe import FullFineTune, Lora, Recipe
 from vqlora.record import Cost, Status
@@ -76,8 +77,12 @@ class Outcome:
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """ValueError if the recipe's base is unknown or lacks a role that its bits or method name. Takes no device."""
+    """ValueError if the recipe's base is unknown or incomplete, or lacks a role that its bits or method name.
+
+    Takes no device.
+    """
     model_type = model_type_of(recipe.base)
+    check_checkpoint(recipe.base)
     bits_by_role(recipe.bits, model_type)
     if isinstance(recipe.method, Lora):
         check_roles(model_type, [role for role, rank in recipe.method.rank.items() if rank], "Lora.rank")
@@ -85,14 +90,22 @@ def check_recipe(recipe: Recipe) -> None:
         check_roles(model_type, recipe.method.roles, "FullFineTune.roles")
 
 
-def finetune(recipe: Recipe, *, device: str, progress: Progress | None = None, warm: Warm | None = None) -> Outcome:
-    """Runs one trial on `device` ('cpu', 'cuda', 'cuda:1').
+def finetune(
+    recipe: Recipe,
+    *,
+    device: str,
+    progress: Progress | None = None,
+    warm: Warm | None = None,
+    start: bytes | None = None,
+) -> Outcome:
+    """Runs one trial on `device` ('cpu', 'cuda', 'cuda:1'). start: the adapter that `recipe.start` names.
 
     Running out of memory and being stopped are outcomes. Bad input raises ValueError; any other error passes through.
     """
-    start = time.perf_counter()
+    began = time.perf_counter()
     warm = warm or Warm()
     check_recipe(recipe)
+    check_start(recipe.start, start)
     data = warm.data(recipe)
     target = torch.device(device)
     try:
@@ -102,9 +115,11 @@ def finetune(recipe: Recipe, *, device: str, progress: Progress | None = None, w
             torch.manual_seed(recipe.seed)
             adapted = attach(loaded, recipe.method, seed=recipe.seed)
             try:
+                if start is not None:
+                    adapted.load_bytes(start)
                 memory = warm.states(loaded)
                 inputs = Inputs(adapted=adapted, store=data.store, memory=memory, language=recipe.language)
-                trial = Trial(recipe, data, inputs, progress or Silent(), held_by_others=held, start=start)
+                trial = Trial(recipe, data, inputs, progress or Silent(), held_by_others=held, start=began)
                 return trial.run()
             finally:
                 if adapted.is_removable:
@@ -113,7 +128,7 @@ def finetune(recipe: Recipe, *, device: str, progress: Progress | None = None, w
         if not is_out_of_memory(error):
             raise
         warm.forget_bases()  # one may hold half an adapter, and the next trial needs the room
-        return out_of_memory(error, data, start)
+        return out_of_memory(error, data, began)
 
 
 def out_of_memory(error: BaseException, data: Data, start: float) -> Outcome:

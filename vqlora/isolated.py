@@ -43,6 +43,7 @@ class Isolated:
             "files": store.place.inside("_ray").url,
             "workers": runtime.workers,
             "max_failures": runtime.max_failures,
+            "memory_cap_gib": runtime.memory_cap_gib,
             "devices": asdict(devices),
         }
 
@@ -77,7 +78,12 @@ def drive(config: Mapping[str, Any]) -> None:
     name = _run_name(asked, store)
     trainer = TorchTrainer(
         train,
-        train_loop_config={"asked": config["asked"], "storage": plan["storage"], "is_gpu": devices.is_gpu},
+        train_loop_config={
+            "asked": config["asked"],
+            "storage": plan["storage"],
+            "is_gpu": devices.is_gpu,
+            "memory_cap_gib": plan["memory_cap_gib"],
+        },
         torch_config=TorchConfig(backend="nccl" if devices.is_gpu else "gloo"),
         scaling_config=ray.train.ScalingConfig(
             num_workers=plan["workers"], use_gpu=devices.is_gpu, resources_per_worker=devices.per_worker
@@ -107,8 +113,10 @@ def train(config: Mapping[str, Any]) -> None:
     import torch
     from ray.train.torch import get_device
 
+    from vqlora.cost import cap_memory
     from vqlora.finetune import finetune
 
+    cap_memory(config["memory_cap_gib"])
     asked = asked_from_json(config["asked"])
     if not config["is_gpu"]:
         torch.set_num_threads(1)  # one worker a core; the number of threads changes the last bits of a sum

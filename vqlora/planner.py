@@ -6,6 +6,7 @@ only; what autograd would keep and what operators would cost is counted as in `c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,27 +17,46 @@ from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface, PretrainedConfig
 
 from vqlora.adapters import Adapted, attach
-from vqlora.cost import GIB, FlopCounter, saved_activations
+from vqlora.cost import GIB, LATENCY_CLIPS, FlopCounter, saved_activations
 from vqlora.data.example import PROMPTS, Message
+from vqlora.evaluation import BATCH, BATCH_TOKENS
 from vqlora.models.bits import bits_by_role, linear_bytes
 from vqlora.models.families import IGNORED, family_of
 from vqlora.models.load import Loaded, meta_model, model_type_of, processor_of
 from vqlora.models.roles import linear_layers
 from vqlora.recipe import Bits, Recipe
 
+# Assumed of one H100; a finished trial's own seconds stand beside the prediction in its record.
+SUSTAINED_FLOPS = 2.5e14  # in training; a dequantised product counts as a dense one
+LAYER_SECONDS = 1.5e-3  # a layer of the language model for one generated token of a batch: bound by its launches
+LOAD_SECONDS = 15.0
 CAPTION = " ".join(["word"] * 30)  # as long as the captions of the embedded data; a token or two a word elsewhere
 META = torch.device("meta")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """An estimate. peak_gib: of training, without what the device's runtime itself takes. flops: of all steps."""
+    """An estimate. peak_gib: of training, without what the device's runtime itself takes. flops: of all steps.
+
+    clip_tokens: of one clip's conversation; layers: of the language model.
+    """
 
     peak_gib: float
     base_bytes: float
     trainable_params: int
     activation_bytes: int
     train_flops: float
+    clip_tokens: int
+    layers: int
+
+    def device_seconds(self, recipe: Recipe, clips: int) -> float:
+        """Of a trial on one GPU that captions `clips` clips at its end, from the assumed rates above; no decoding."""
+        seen = recipe.schedule.clips_seen
+        forward = self.train_flops / seen / 2 if seen else 2.0 * self.base_bytes * self.clip_tokens
+        batch = max(1, min(BATCH, BATCH_TOKENS // self.clip_tokens))
+        turns = math.ceil(clips / batch) + LATENCY_CLIPS
+        generating = turns * recipe.max_new_tokens * self.layers * LAYER_SECONDS
+        return LOAD_SECONDS + (self.train_flops + 2 * clips * forward) / SUSTAINED_FLOPS + generating
 
 
 def plan(recipe: Recipe, *, device: str = "cuda") -> Plan:
@@ -44,15 +64,18 @@ def plan(recipe: Recipe, *, device: str = "cuda") -> Plan:
     wide = 2 if torch.device(device).type == "cuda" else 4
     adapted, base_bytes = _without_weights(recipe, wide)
     trained = sum(parameter.numel() for parameter in adapted.parameters.values())
+    batch = _batch(adapted, recipe)
+    shape = {"clip_tokens": batch["input_ids"].shape[1], "layers": _layers(adapted.model)}
     if trained == 0:
         return Plan(
-            peak_gib=base_bytes / GIB, base_bytes=base_bytes, trainable_params=0, activation_bytes=0, train_flops=0.0
-        )
+            peak_gib=base_bytes / GIB, base_bytes=base_bytes, trainable_params=0, activation_bytes=0, train_flops=0.0,
+            **shape,
+        )  # fmt: skip
     if wide == 2:  # fp32 masters, but autocast multiplies and keeps bf16
         for parameter in adapted.parameters.values():
             parameter.data = parameter.data.bfloat16()
     with saved_activations(adapted.model) as saved, FlopCounter() as flops:
-        _loss(adapted, recipe).backward()
+        _loss(adapted, recipe, batch).backward()
     added = 0 if recipe.method.kind == "full" else 4 * trained
     full = (4 - wide) * trained if recipe.method.kind == "full" else 0
     peak = base_bytes + added + full + 3 * 4 * trained + saved.bytes
@@ -62,6 +85,7 @@ def plan(recipe: Recipe, *, device: str = "cuda") -> Plan:
         trainable_params=trained,
         activation_bytes=saved.bytes,
         train_flops=float(flops.total) * recipe.schedule.steps,
+        **shape,
     )
 
 
@@ -104,15 +128,25 @@ def _base_bytes(model: Any, model_type: str, bits: Bits, wide: int) -> float:
     return total
 
 
-def _loss(adapted: Adapted, recipe: Recipe) -> Tensor:
-    """The loss of a batch of the recipe's shape, without values."""
+def _layers(model: Any) -> int:
+    config = model.config.get_text_config()
+    return int(config.num_hidden_layers)
+
+
+def _batch(adapted: Adapted, recipe: Recipe) -> dict[str, Tensor]:
+    """Tokens of a batch of the recipe's shape."""
     loaded = adapted.loaded
     frames, size = recipe.frames.budget, recipe.frames.size
     asked = (Message(role="user", text=PROMPTS["caption"]), Message(role="assistant", text=CAPTION))
     times = [[float(second) for second in range(frames)]] * recipe.schedule.batch_size
-    batch = loaded.family.batch(
+    return loaded.family.batch(
         loaded.processor, loaded.model.config, times, [asked] * recipe.schedule.batch_size, size=size
     )
+
+
+def _loss(adapted: Adapted, recipe: Recipe, batch: dict[str, Tensor]) -> Tensor:
+    """The loss of that batch, without values."""
+    loaded = adapted.loaded
     labels = int((batch["labels"][:, 1:] != IGNORED).sum())
     tokens = {name: tensor.to(META) for name, tensor in batch.items()}
     states = _states(adapted, recipe)

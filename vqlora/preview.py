@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from vqlora.asked import Asked
+from vqlora.data.sets import open_data
+from vqlora.data.shapes import PRESETS
 from vqlora.monitor import duration
 from vqlora.planner import Plan, plan
 from vqlora.record import Record
@@ -30,7 +32,7 @@ def print_preview(study: Study, listed: Sequence[Asked], store: StudyStore) -> N
     steps, clips = (sum(getattr(one.recipe.schedule, name) for one in missing) for name in ("steps", "clips_seen"))
     flops = sum(plans[one.trial].train_flops for one in missing)
     print(f"\n{len(listed)} trials, {len(missing)} to run: {steps} steps, {clips} clips seen, {flops:.2g} FLOPs")
-    print(_time(missing, stored.records))
+    print(_time(missing, stored.records, plans if device == "cuda" else {}))
 
 
 def planned_device() -> str:
@@ -58,9 +60,26 @@ def _line(one: Asked, record: Record | None, width: int, peak_gib: float) -> str
     )
 
 
-def _time(missing: Sequence[Asked], records: Sequence[Record]) -> str:
+def _time(missing: Sequence[Asked], records: Sequence[Record], plans: Mapping[str, Plan]) -> str:
+    """By this study's earlier trials, else by the planner's assumptions about a GPU, which `plans` is for."""
     seconds = [record.cost.device_seconds for record in records if record.cost.device_seconds]
-    if not seconds:
+    if seconds:
+        mean = sum(seconds) / len(seconds)
+        return f"{_hours(mean * len(missing))}, at {duration(mean)} a trial so far"
+    if not plans:
         return "no trial of this study has run yet, so its time is not known"
-    mean = sum(seconds) / len(seconds)
-    return f"about {duration(mean * len(missing))} of one device, at {duration(mean)} a trial so far"
+    planned = [plans[one.trial].device_seconds(one.recipe, evaluated_clips(one.recipe.data)) for one in missing]
+    return f"{_hours(sum(planned))}, as planned for an H100 before any trial has run"
+
+
+def evaluated_clips(data: str) -> int:
+    """Clips that a trial captions: validation and test."""
+    kind, _, preset = data.partition(":")
+    if kind == "shapes":  # not opened: that would write them
+        return PRESETS[preset]["val"] + PRESETS[preset]["test"]
+    splits = open_data(data)
+    return len(splits.val) + len(splits.test)
+
+
+def _hours(seconds: float) -> str:
+    return f"about {duration(seconds)} ({seconds / 3600:.2f} device-hours)"

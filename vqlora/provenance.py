@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from vqlora.cost import memory_cap_gib
 from vqlora.record import Provenance
 
 PACKAGES = (
@@ -39,6 +40,7 @@ def provenance(
         base_digest=base_digest,
         decoder=decoder,
         executor=executor,
+        memory_cap_gib=memory_cap_gib(device),
     )
 
 

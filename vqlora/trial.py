@@ -10,17 +10,18 @@ import io
 import json
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vqlora.asked import Asked
 from vqlora.ledger import Ledger
-from vqlora.record import Provenance, Record, Status, record_to_json
+from vqlora.record import Cost, Provenance, Record, Status, record_to_json
 from vqlora.store import ADAPTER, START, StudyStore, TrialStore
 
 if TYPE_CHECKING:
     from vqlora.finetune import Outcome
+    from vqlora.planner import Plan
     from vqlora.warm import Warm
 
 NEWS_PER_TRIAL = 10  # training rows sent on to Tune; the ledger keeps all
@@ -96,9 +97,20 @@ def is_news(row: Mapping[str, Any], steps: int) -> bool:
 
 
 def run_trial(
-    asked: Asked, store: StudyStore, *, device: str, executor: str, channel: Channel, warm: Warm | None = None
+    asked: Asked,
+    store: StudyStore,
+    *,
+    device: str,
+    executor: str,
+    channel: Channel,
+    warm: Warm | None = None,
+    start: bytes | None = None,
 ) -> Record:
-    """Runs a trial and writes its record last. An error of the trial is its record, not an exception."""
+    """Runs a trial and writes its record last. An error of the trial is its record, not an exception.
+
+    start: the adapter that `recipe.start` names.
+    """
+    from vqlora.adapters.export import adapter_files
     from vqlora.finetune import Outcome, finetune
     from vqlora.provenance import provenance
 
@@ -108,19 +120,23 @@ def run_trial(
     where = provenance(device, executor=executor)
     _write_start(trial, number, where, started_at)
     keeper = Keeper(trial=trial, ledger=ledger, channel=channel, steps=asked.recipe.schedule.steps)
+    plan = None
     try:
-        outcome = finetune(asked.recipe, device=device, progress=keeper, warm=warm)
+        plan = _plan(asked, device)
+        outcome = finetune(asked.recipe, device=device, progress=keeper, warm=warm, start=start)
     except Exception as error:  # any error of a trial is a finding of the study; the others go on
         text = f"{type(error).__name__}: {error}"
         if not isinstance(error, ValueError):
             text = f"{traceback.format_exc().rstrip()}"
         outcome = Outcome(status=Status.FAILED, error=text)
     ledger.close_part()
+    if plan is not None:
+        outcome = replace(outcome, cost=_with_plan(outcome, plan, asked))
     record = _record(asked, outcome, where, number, started_at)
     if outcome.examples and record.status is outcome.status:
         trial.write_examples(number, outcome.examples)
-    if outcome.adapter_state:
-        trial.attempt(number).write(ADAPTER, outcome.adapter_state)
+    if outcome.adapter_state and record.adapter:
+        trial.write_adapter(number, adapter_files(outcome.adapter_state, record))
     trial.write_record(record)
     trial.drop_states()
     return record
@@ -181,6 +197,20 @@ def _record(asked: Asked, outcome: Outcome, where: Provenance, attempt: int, sta
     except ValueError as error:  # a loss or a score that is not a number
         return _record(asked, type(outcome)(status=Status.FAILED, error=str(error)), where, attempt, started_at)
     return record
+
+
+def _plan(asked: Asked, device: str) -> Plan | None:
+    """What the planner predicts before a trial on a GPU; on a CPU it would cost a tiny trial more than it tells."""
+    from vqlora.planner import plan
+
+    return plan(asked.recipe, device=device) if device.startswith("cuda") else None
+
+
+def _with_plan(outcome: Outcome, plan: Plan, asked: Asked) -> Cost:
+    """The measured cost with the predicted figures beside it; seconds where all clips were captioned."""
+    is_whole = outcome.status is Status.DONE
+    seconds = plan.device_seconds(asked.recipe, len(outcome.examples)) if is_whole else None
+    return replace(outcome.cost, planned_train_peak_gib=plan.peak_gib, planned_device_seconds=seconds)
 
 
 def _write_start(trial: TrialStore, number: int, where: Provenance, started_at: str) -> None:

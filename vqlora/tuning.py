@@ -38,7 +38,7 @@ class StudyError(RuntimeError):
 def tune_study(
     study: Study, runtime: Runtime, store: StudyStore, listed: Sequence[Asked], answers: Mapping[str, Record]
 ) -> tuple[Tally, list[Asked], bool]:
-    """Runs what is not answered: (counts, the trials started, whether it was interrupted).
+    """Runs what is not answered: (counts, the searcher's trials, known and started, whether it was interrupted).
 
     StudyError if no trial can run.
     """
@@ -53,10 +53,12 @@ def tune_study(
     def hear(asked: Asked) -> None:
         tally.finished[asked.trial] = values(answers[asked.fingerprint])
         tally.known += 1
+        heard.append(asked)
 
+    heard: list[Asked] = []
     search = _search(study, listed, answers, hear)
     if not search.has_work():
-        return tally, [], False
+        return tally, heard, False
     with ray_connection(runtime):
         devices = find_devices(runtime)
         missing = tally.asked - tally.known
@@ -77,7 +79,7 @@ def tune_study(
             was_interrupted = _fit(executor, search, scheduler, monitor, store)
         monitor.show(is_last=True)
         _close(store, monitor, executor.name)
-    return tally, [asked_from_json(plain) for plain in monitor.asked.values()], was_interrupted
+    return tally, [*heard, *map(asked_from_json, monitor.asked.values())], was_interrupted
 
 
 def checked_scheduler(study: Study) -> Any:
@@ -95,6 +97,10 @@ def checked_scheduler(study: Study) -> Any:
 def _search(
     study: Study, listed: Sequence[Asked], answers: Mapping[str, Record], on_known: Callable[[Asked], None]
 ) -> StudySearch:
+    def in_order(record: Record) -> dict[str, Any]:
+        """The record's point with its axes as the space has them: names of trials follow their order."""
+        return {axis: record.point[axis] for axis in {**study.space, **record.point} if axis in record.point}
+
     searcher = with_objectives(study.searcher(), study.objectives, study.space) if study.searcher else None
     return StudySearch(
         listed=[one for one in listed if one.fingerprint not in answers],
@@ -103,7 +109,12 @@ def _search(
         ask=lambda point: ask_points(study, [point]),
         samples=study.samples,
         on_known=on_known,
+        known=[point for point in map(in_order, sorted(answers.values(), key=_start)) if point not in study.points],
     )
+
+
+def _start(record: Record) -> str:
+    return record.started_at or ""
 
 
 def _fit(executor: Turns | Isolated, search: Any, scheduler: Any, monitor: Monitor, store: StudyStore) -> bool:

@@ -57,9 +57,11 @@ def work(config: Mapping[str, Any]) -> None:
     """The loop of one worker, until the board sends it away. Called by Ray Train on each worker."""
     import torch
 
+    from vqlora.cost import cap_memory
     from vqlora.warm import Warm
 
     device = "cuda" if config["is_gpu"] else "cpu"
+    cap_memory(config["memory_cap_gib"])
     if not config["is_gpu"]:
         torch.set_num_threads(1)  # one worker a core; the number of threads changes the last bits of a sum
     board = ray.get_actor(config["board"], namespace=NAMESPACE)

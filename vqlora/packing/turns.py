@@ -48,6 +48,7 @@ class Turns:
             "storage": runtime.storage,
             "is_gpu": devices.is_gpu,
             "waits": obeys_scheduler,
+            "memory_cap_gib": runtime.memory_cap_gib,
         }
         self._plan = {
             "workers": self.workers,
