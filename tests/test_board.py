@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
 from vqlora.packing.board import DEATHS, IDLE_DEATHS, Board
+from vqlora.packing.keys import pack_key
+from vqlora.recipe import Bits, Lora, Recipe, Schedule, to_json
 
 
 class Clock:
@@ -46,6 +49,35 @@ def test_trials_are_taken_in_order_each_by_one_worker() -> None:
     made = board("a", "b", "c")
     assert [taken(made, "w0"), taken(made, "w1"), taken(made, "w0")] == ["a", "b", "c"]
     assert made.take("w1") == ("wait", None)
+
+
+def test_a_worker_gets_trials_that_fit_those_it_runs_and_leaves_others_their_share() -> None:
+    made = Board(start_limit=60, clock=Clock())
+    for bits in (4, 16):
+        for rank in (1, 2, 3, 4):
+            made.post({"trial": f"{bits}-{rank}", "recipe": recipe_of(rank, bits)})
+    made.join(0, "w0")
+    made.join(1, "w1")
+    first = made.take("w0")[1]
+    assert first is not None and first["trial"] == "4-1"
+    key = pack_key(first)
+    assert key is not None
+    second = made.take("w0", key)[1]
+    assert second is not None and second["trial"] == "4-2"
+    assert made.take("w0", key) == ("wait", None)  # the other two are the other worker's share
+    assert taken(made, "w1") == "4-3"
+
+
+def recipe_of(rank: int, bits: int) -> Any:
+    return to_json(
+        Recipe(
+            base="b",
+            data="d",
+            method=Lora(rank={"text": rank}),
+            bits=Bits.preset(f"all{bits}"),
+            schedule=Schedule(steps=1),
+        )
+    )
 
 
 def test_rows_reach_the_trial_once_each_and_the_final_row_last() -> None:

@@ -16,7 +16,8 @@ from trials import BASES, WARM, Kept, recipe
 from vqlora.adapters.packed import Rows, Slot, Stack
 from vqlora.finetune import Outcome, finetune
 from vqlora.packing import together as together_module
-from vqlora.packing.pack import Pack, Wish, packs
+from vqlora.packing.keys import packs
+from vqlora.packing.pack import Pack, Wish
 from vqlora.packing.together import finetune_together
 from vqlora.recipe import Bits, Frames, FullFineTune, Lora, Recipe, Schedule, ZeroShot
 from vqlora.record import Status
@@ -42,7 +43,8 @@ def run_together(recipes: Sequence[Recipe], progress: Sequence[Kept] | None = No
     keepers = progress or [Kept() for _ in recipes]
     with ThreadPoolExecutor(len(recipes)) as threads:
         waiting = [
-            threads.submit(finetune_together, one, pack, WARM, kept) for one, kept in zip(recipes, keepers, strict=True)
+            threads.submit(finetune_together, one, lambda _: pack, WARM, kept)
+            for one, kept in zip(recipes, keepers, strict=True)
         ]
         return [one.result() for one in waiting]
 
@@ -106,7 +108,7 @@ def test_a_trial_goes_on_alone_from_a_state_of_a_pack_and_in_a_pack_from_a_state
     in_pack = Kept(break_after=4)
     with ThreadPoolExecutor(1) as threads, pytest.raises(KeyboardInterrupt):
         pack = Pack(WARM.base(one, "cpu"), capacity=1)
-        threads.submit(finetune_together, one, pack, WARM, in_pack).result()
+        threads.submit(finetune_together, one, lambda _: pack, WARM, in_pack).result()
     assert in_pack.state is not None and in_pack.state["step"] == 3
     assert distance(finetune(one, device="cpu", progress=Kept(state=in_pack.state), warm=WARM), whole) < 1e-3
 
@@ -123,8 +125,8 @@ def test_an_error_of_one_trial_is_its_own(monkeypatch: pytest.MonkeyPatch) -> No
 
     pack = Pack(WARM.base(broken, "cpu"), capacity=3)
     with ThreadPoolExecutor(3) as threads:
-        bad = threads.submit(finetune_together, broken, pack, WARM, Torn())
-        good = [threads.submit(finetune_together, one, pack, WARM, Kept()) for one in MIXED[:2]]
+        bad = threads.submit(finetune_together, broken, lambda _: pack, WARM, Torn())
+        good = [threads.submit(finetune_together, one, lambda _: pack, WARM, Kept()) for one in MIXED[:2]]
         with pytest.raises(ZeroDivisionError):
             bad.result()
         assert all(distance(one.result(), own) < 1e-3 for one, own in zip(good, alone, strict=True))

@@ -124,6 +124,18 @@ def test_an_isolated_trial_gives_what_the_packed_one_gave_to_the_bit(packed: str
     assert adapters[0] == adapters[1]
 
 
+def test_trials_that_share_their_steps_give_what_they_give_by_turns(packed: str, runs: str) -> None:
+    study = small_study(steps=8, space={"rank": tune.grid_search([1, 2, 3])})
+    assert run(study, ["--storage", runs], replace(PACKED, together=3, concurrency=1)) == 0
+    found, alone = records(runs), records(packed)
+    assert len(found) == 3 and {record.status for record in found.values()} == {Status.DONE}
+    assert {record.provenance.executor for record in found.values()} == {"packed, steps shared"}
+    for trial in found.keys() & alone.keys():
+        shared_rows, own_rows = losses(found[trial]), losses(alone[trial])
+        assert shared_rows == [(step, pytest.approx(loss, rel=1e-4)) for step, loss in own_rows]
+        assert found[trial].cost.train_flops == alone[trial].cost.train_flops
+
+
 def test_a_trial_on_two_workers_gives_the_loss_of_one(packed: str, runs: str) -> None:
     study = small_study(steps=8, space={"rank": tune.grid_search([2])})
     assert run(study, ["--storage", runs], replace(ISOLATED, workers=2)) == 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,7 +21,9 @@ from vqlora.store import ADAPTER, START, StudyStore, TrialStore
 
 if TYPE_CHECKING:
     from vqlora.finetune import Outcome
+    from vqlora.packing.pack import Pack
     from vqlora.planner import Plan
+    from vqlora.recipe import Recipe
     from vqlora.warm import Warm
 
 NEWS_PER_TRIAL = 10  # training rows sent on to Tune; the ledger keeps all
@@ -105,13 +107,15 @@ def run_trial(
     channel: Channel,
     warm: Warm | None = None,
     start: bytes | None = None,
+    pack_of: Callable[[Recipe], Pack] | None = None,
 ) -> Record:
     """Runs a trial and writes its record last. An error of the trial is its record, not an exception.
 
-    start: the adapter that `recipe.start` names.
+    start: the adapter that `recipe.start` names. pack_of: gives the pack that the trial shares its steps with.
     """
     from vqlora.adapters.export import adapter_files
     from vqlora.finetune import Outcome, finetune
+    from vqlora.packing.together import finetune_together
     from vqlora.provenance import provenance
 
     trial = store.trial(asked.trial)
@@ -123,7 +127,10 @@ def run_trial(
     plan = None
     try:
         plan = _plan(asked, device)
-        outcome = finetune(asked.recipe, device=device, progress=keeper, warm=warm, start=start)
+        if pack_of is not None and warm is not None:
+            outcome = finetune_together(asked.recipe, pack_of, warm, keeper, start)
+        else:
+            outcome = finetune(asked.recipe, device=device, progress=keeper, warm=warm, start=start)
     except Exception as error:  # any error of a trial is a finding of the study; the others go on
         text = f"{type(error).__name__}: {error}"
         if not isinstance(error, ValueError):

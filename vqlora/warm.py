@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import torch
@@ -35,6 +36,7 @@ class Warm:
     """Shared things by what they depend on. A trial gives the same result to the bit with it as without (on a CPU)."""
 
     def __init__(self) -> None:
+        self._lock = RLock()  # trials of a pack are threads of one process
         self._splits: dict[str, Splits] = {}
         self._data: dict[tuple[Any, ...], Data] = {}
         self._bases: dict[tuple[str, str, str], Loaded] = {}
@@ -43,11 +45,12 @@ class Warm:
     def data(self, recipe: Recipe) -> Data:
         """The recipe's data, every clip decoded. ValueError past `max_skipped_share`."""
         key = (recipe.data, recipe.frames, recipe.max_skipped_share)
-        if key not in self._data:
-            if recipe.data not in self._splits:
-                self._splits[recipe.data] = open_data(recipe.data)
-            self._data[key] = _decoded(self._splits[recipe.data], recipe.frames, recipe.max_skipped_share)
-        return self._data[key]
+        with self._lock:
+            if key not in self._data:
+                if recipe.data not in self._splits:
+                    self._splits[recipe.data] = open_data(recipe.data)
+                self._data[key] = _decoded(self._splits[recipe.data], recipe.frames, recipe.max_skipped_share)
+            return self._data[key]
 
     def base(self, recipe: Recipe, device: str) -> Loaded:
         """The recipe's base, loaded once; full fine-tuning changes it and gets its own."""
@@ -69,10 +72,11 @@ class Warm:
     def states(self, loaded: Loaded) -> StateMemory:
         """Vision states under this base and its bits; from memory those of the least recent bases are dropped."""
         key = states_folder(default_cache(), loaded)
-        self._states[key] = self._states.pop(key, None) or StateMemory(key)
-        for old in list(self._states)[:-KEPT_TOWERS]:
-            del self._states[old]
-        return self._states[key]
+        with self._lock:
+            self._states[key] = self._states.pop(key, None) or StateMemory(key)
+            for old in list(self._states)[:-KEPT_TOWERS]:
+                del self._states[old]
+            return self._states[key]
 
 
 def _decoded(splits: Splits, frames: Frames, max_skipped_share: float) -> Data:

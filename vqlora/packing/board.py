@@ -10,7 +10,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any, Literal
+
+from vqlora.packing.keys import pack_key
 
 DEATHS = 3  # a trial whose worker died so often ends as failed; from the second on it runs alone, so blame is certain
 STARVED = "the cluster has no free device, or processes cannot start: see `ray status`, and ask for what it has"
@@ -22,9 +25,13 @@ Order = tuple[Literal["run", "wait", "leave"], Mapping[str, Any] | None]
 
 @dataclass(kw_only=True)
 class Seat:
-    """One trial on the board. worker: who runs it; rows: what it sent; seen: how many of them its Tune trial has."""
+    """One trial on the board. worker: who runs it; rows: what it sent; seen: how many of them its Tune trial has.
+
+    key: of the trials that it may share steps with, see `pack_key`.
+    """
 
     asked: Mapping[str, Any]
+    key: str | None = None
     worker: str | None = None
     rows: list[Mapping[str, Any]] = field(default_factory=list)
     seen: int = 0
@@ -57,7 +64,7 @@ class Board:
 
     def post(self, asked: Mapping[str, Any]) -> None:
         """Puts a trial up; nothing if it already is."""
-        self._seats.setdefault(asked["trial"], Seat(asked=asked))
+        self._seats.setdefault(asked["trial"], Seat(asked=asked, key=pack_key(asked)))
 
     def read(self, trial: str, start: int) -> tuple[list[Mapping[str, Any]], Mapping[str, Any] | None]:
         """(rows from number `start` on, the final row or None)."""
@@ -82,8 +89,11 @@ class Board:
         if self._idle_deaths[place] >= IDLE_DEATHS:
             self.close(f"workers died {IDLE_DEATHS} times in a row before they took a trial; see the job's logs")
 
-    def take(self, worker: str) -> Order:
-        """The next trial for a worker, to wait, or to leave for good."""
+    def take(self, worker: str, key: str | None = None) -> Order:
+        """The next trial for a worker, to wait, or to leave for good.
+
+        key: of the trials that the worker is running; it gets only such, and leaves other workers their share.
+        """
         self._last_sign = self._clock()
         if self._is_closed or worker not in self._places.values():
             return "leave", None
@@ -93,6 +103,11 @@ class Board:
         waiting = sorted((seat for seat in self._seats.values() if seat.is_waiting), key=lambda seat: seat.is_suspect)
         if not waiting or (waiting[0].is_suspect and running):
             return "wait", None
+        if key is not None:
+            waiting = [seat for seat in waiting if seat.key == key and not seat.is_suspect]
+            own = sum(seat.worker == worker for seat in running)
+            if own >= ceil((own + len(waiting)) / len(self._places)):
+                return "wait", None
         waiting[0].worker = worker
         self._idle_deaths.clear()
         return "run", waiting[0].asked

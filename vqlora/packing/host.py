@@ -1,6 +1,7 @@
-"""A warm worker of a packed study: takes trials from the board by turns, so imports, base, frames and features are paid
-once. Runs inside a Ray Train worker; the board is `vqlora.packing.board`. Trials that share a step (true packing) will
-take several orders at once here.
+"""A warm worker of a packed study: takes trials from the board, so imports, base, frames and features are paid once.
+
+Runs inside a Ray Train worker; the board is `vqlora.packing.board`. Trials take turns, or several that fit together run
+as threads that share every step (`vqlora.packing.pack`).
 """
 
 from __future__ import annotations
@@ -10,15 +11,21 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 import ray.train
 
 from vqlora.asked import Asked, asked_from_json
 from vqlora.ledger import Ledger
+from vqlora.packing.keys import pack_key
 from vqlora.store import TrialStore, study_store
 from vqlora.trial import Interrupted, is_validation, run_trial, values
+
+if TYPE_CHECKING:
+    from vqlora.packing.pack import Pack
+    from vqlora.recipe import Recipe
+    from vqlora.warm import Warm
 
 POLL_SECONDS = 0.05
 BEAT_SECONDS = 2.0
@@ -68,23 +75,71 @@ def work(config: Mapping[str, Any]) -> None:
     worker = uuid.uuid4().hex
     ray.get(board.join.remote(ray.train.get_context().get_world_rank(), worker))
     threading.Thread(target=_beat, args=(board,), daemon=True).start()
-    warm = Warm()
+    warm, shared, key = Warm(), None, None
+    threads: list[threading.Thread] = []
     while True:
-        order, plain = ray.get(board.take.remote(worker))
+        threads = [thread for thread in threads if thread.is_alive()]
+        if not threads:
+            shared = key = None
+        order, plain = "wait", None
+        if len(threads) < config["together"]:
+            order, plain = ray.get(board.take.remote(worker, key))
         if order == "leave":
-            return
+            break
         if order == "wait" or plain is None:
             time.sleep(POLL_SECONDS)
             continue
-        _run(asked_from_json(plain), config, board, worker, device, warm)
+        asked = asked_from_json(plain)
+        if config["together"] == 1 or pack_key(plain) is None:
+            _run(asked, config, board, worker, device, warm)
+            continue
+        if shared is None:
+            key, shared = pack_key(plain), Shared(warm, device, config["together"])
+        threads.append(threading.Thread(target=_run, args=(asked, config, board, worker, device, warm, shared)))
+        threads[-1].start()
+    for thread in threads:  # each hears at its next row that it leaves
+        thread.join()
 
 
-def _run(asked: Asked, config: Mapping[str, Any], board: Any, worker: str, device: str, warm: Any) -> None:
+class Shared:
+    """The pack of a worker's trials, made by the first of them that needs it, so that its failure is a trial's."""
+
+    def __init__(self, warm: Warm, device: str, capacity: int) -> None:
+        self._warm, self._device, self._capacity = warm, device, capacity
+        self._lock = threading.Lock()
+        self._pack: Pack | None = None
+
+    def pack(self, recipe: Recipe) -> Pack:
+        """The pack on the recipe's base. Errors as of loading it."""
+        from vqlora.packing.pack import Pack
+
+        with self._lock:
+            self._pack = self._pack or Pack(self._warm.base(recipe, self._device), capacity=self._capacity)
+            return self._pack
+
+
+def _run(
+    asked: Asked,
+    config: Mapping[str, Any],
+    board: Any,
+    worker: str,
+    device: str,
+    warm: Warm,
+    shared: Shared | None = None,
+) -> None:
     print(f"{asked.study}: {asked.trial} starts", flush=True)
     channel = BoardChannel(board=board, worker=worker, trial=asked.trial, waits=config["waits"])
     store = study_store(config["storage"], asked.study, asked.version)
     try:
-        record = run_trial(asked, store, device=device, executor="packed", channel=channel, warm=warm)
+        record = run_trial(
+            asked,
+            store,
+            device=device,
+            executor="packed" if shared is None else "packed, steps shared",
+            channel=channel,
+            warm=warm,
+            pack_of=None if shared is None else shared.pack,
+        )
     except Interrupted:
         return
     ray.get(board.finish.remote(asked.trial, worker, values(record)))

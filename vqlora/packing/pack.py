@@ -25,16 +25,10 @@ from vqlora.data.example import Example
 from vqlora.inputs import Inputs, joint_tokens, precision
 from vqlora.models.load import Loaded
 from vqlora.models.roles import role_of
-from vqlora.recipe import Lora, Method, Recipe, ZeroShot
+from vqlora.recipe import Lora, Method
 
 T = TypeVar("T")
 Pair = tuple[Example, int]  # an example and the reference that it is asked with
-
-
-def packs(recipe: Recipe) -> bool:
-    """Whether a trial can share its steps: what it trains, if anything, is LoRA without dropout."""
-    method = recipe.method
-    return isinstance(method, ZeroShot) or (isinstance(method, Lora) and method.dropout == 0)
 
 
 @dataclass(kw_only=True, eq=False)

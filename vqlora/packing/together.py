@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 
 from vqlora.adapters import Adapted
+from vqlora.adapters.adapted import check_start
 from vqlora.cost import PROBE_STEPS, StepProbe, is_out_of_memory
 from vqlora.data.example import Example
-from vqlora.finetune import Outcome, Progress, Silent, Trial, out_of_memory
+from vqlora.finetune import Outcome, Progress, Silent, Trial, check_recipe, out_of_memory
 from vqlora.inputs import Inputs
 from vqlora.models.bits import model_bytes
 from vqlora.packing.pack import Pack, Seat
@@ -26,21 +28,34 @@ from vqlora.training import BETAS, EPSILON, Trainer, batch_order, learning_rate,
 from vqlora.warm import Warm
 
 
-def finetune_together(recipe: Recipe, pack: Pack, warm: Warm, progress: Progress | None = None) -> Outcome:
-    """Runs one trial in a pack on its base, from a thread of its own. Outcomes and errors as of `finetune`."""
-    start = time.perf_counter()
+def finetune_together(
+    recipe: Recipe,
+    pack_of: Callable[[Recipe], Pack],
+    warm: Warm,
+    progress: Progress | None = None,
+    start: bytes | None = None,
+) -> Outcome:
+    """Runs one trial in the pack on its base, from a thread of its own. Outcomes and errors as of `finetune`."""
+    began = time.perf_counter()
+    check_recipe(recipe)
+    check_start(recipe.start, start)
     data = warm.data(recipe)
-    seat = pack.enter(recipe.method, seed=recipe.seed)
+    seat: Seat | None = None
     try:
+        pack = pack_of(recipe)
+        seat = pack.enter(recipe.method, seed=recipe.seed)
         memory = warm.states(pack.loaded)
         seat.inputs = Inputs(adapted=seat.adapted(), store=data.store, memory=memory, language=recipe.language)
-        return PackedTrial(recipe, data, seat.inputs, progress or Silent(), held_by_others=0, start=start).run()
+        if start is not None:
+            seat.quietly(partial(seat.inputs.adapted.load_bytes, start))
+        return PackedTrial(recipe, data, seat.inputs, progress or Silent(), held_by_others=0, start=began).run()
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        return out_of_memory(error, data, start)
+        return out_of_memory(error, data, began)
     finally:
-        seat.leave()
+        if seat is not None:
+            seat.leave()
 
 
 class PackedTrial(Trial):

@@ -1,6 +1,6 @@
 """The packed executor: one Ray Train run of warm workers, one per device, beside a Tune run of light trials.
 
-Trials take turns on the workers (`host`), which load imports, base, frames and features once.
+The workers (`host`) load imports, base, frames and features once. Trials take turns on them, or share their steps.
 """
 
 from __future__ import annotations
@@ -41,13 +41,14 @@ class Turns:
         self._label = f"{store.study}/{store.version}"
         self._runtime = runtime
         self.workers = max(1, min(devices.count, trials, runtime.concurrency or trials))
-        # one more than there are workers: the next trial waits on the board when a worker is free
-        self.concurrency = self.workers + 1
+        # one more than there are places: the next trial waits on the board when one is free
+        self.concurrency = self.workers * runtime.together + 1
         self._config = {
             "board": f"{self._label} board",
             "storage": runtime.storage,
             "is_gpu": devices.is_gpu,
             "waits": obeys_scheduler,
+            "together": runtime.together,
             "memory_cap_gib": runtime.memory_cap_gib,
         }
         self._plan = {

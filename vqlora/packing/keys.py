@@ -1,0 +1,27 @@
+"""Which trials may share their steps. Without torch: the board asks it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from vqlora.recipe import Lora, Recipe, ZeroShot, recipe_from_json, to_json
+
+
+def packs(recipe: Recipe) -> bool:
+    """Whether a trial can share its steps: what it trains, if anything, is LoRA without dropout."""
+    method = recipe.method
+    return isinstance(method, ZeroShot) or (isinstance(method, Lora) and method.dropout == 0)
+
+
+def pack_key(asked: Mapping[str, Any]) -> str | None:
+    """What trials must have in common to share steps; None for a trial that cannot, or that is not known.
+
+    They run one base at the same bits, on frames of one size, and write captions of the same greatest length.
+    """
+    if "recipe" not in asked or not packs(recipe := recipe_from_json(asked["recipe"])):
+        return None
+    return json.dumps(
+        [recipe.base, to_json(recipe.bits), recipe.frames.size, recipe.max_new_tokens, recipe.language], sort_keys=True
+    )
