@@ -119,7 +119,8 @@ def mark_label(config: Config, group: str) -> str:
     """What tells a mark from its group: 'zero-shot', or the values of the other axes."""
     if config.method == "zero_shot":
         return "zero-shot"
-    return " ".join(str(value) for axis, value in config.point.items() if axis != group)
+    values = (value for axis, value in config.point.items() if axis != group)
+    return " ".join(f"{value:.3g}" if isinstance(value, float) else str(value) for value in values)
 
 
 def hover(config: Config, metric: str, *, on_front: bool) -> list[str]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 import struct
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -47,6 +51,44 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, how in WRITTEN.items():
         write_video(folder / name, **how)
     return folder
+
+
+ALONE = """
+import sys
+import numpy as np
+from vqlora.video.decode import DecodeError, probe, read_frames
+try:
+    got = read_frames(sys.argv[1], [0, 7, 39])
+    info = probe(sys.argv[1])
+except DecodeError as error:
+    sys.exit(f"refused: {error}")
+assert not {"av", "torch"} & set(sys.modules)
+np.savez(sys.argv[2], frames=got.frames, times=info.times_seconds, decoder=got.decoder)
+"""
+
+
+def without_pyav(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs ALONE with this installation's packages but for PyAV."""
+    packages = Path(av.__file__).parents[1]
+    folder.mkdir(exist_ok=True)
+    for file in packages.iterdir():
+        if not re.fullmatch(r"av|av[.-].*", file.name) and not (folder / file.name).exists():
+            (folder / file.name).symlink_to(file)
+    environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parents[1]}:{folder}"}
+    command = [sys.executable, "-S", "-c", ALONE, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def test_where_pyav_is_not_installed_decord_alone_reads_the_same_frames(files: Path, tmp_path: Path):
+    done = without_pyav(tmp_path / "packages", str(files / "h264.mp4"), str(tmp_path / "got.npz"))
+    assert done.returncode == 0, done.stderr
+    got, reference = np.load(tmp_path / "got.npz"), read_frames(files / "h264.mp4", [0, 7, 39], "pyav")
+    np.testing.assert_array_equal(got["frames"], reference.frames)
+    np.testing.assert_allclose(got["times"], probe(files / "h264.mp4").times_seconds, atol=1e-3)
+    assert str(got["decoder"]).endswith("no PyAV")
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    refused = without_pyav(tmp_path / "packages", str(tmp_path / "broken.mp4"), "-")
+    assert refused.returncode == 1 and "broken.mp4" in refused.stderr
 
 
 @pytest.mark.parametrize("name", WRITTEN)

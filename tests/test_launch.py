@@ -80,6 +80,19 @@ def test_another_base_data_or_length_is_another_version_and_seeds_are_not() -> N
     assert len(set(versions)) == 3
 
 
+def test_listed_points_are_narrowed_by_their_values_and_keep_their_version() -> None:
+    study = small_study(space={"rank": tune.grid_search([1, 2, 4])}, points=({"rank": 8},))
+    narrowed = read_options(study, ["--only", "rank=2,8"], Runtime())[0]
+    assert [one.point["rank"] for one in expand(narrowed)] == [2, 8] and narrowed.version == study.version
+    assert {one.fingerprint for one in expand(narrowed)} < {one.fingerprint for one in expand(study)}
+
+
+def test_a_field_is_set_in_every_recipe_and_makes_another_version() -> None:
+    changed = read_options(small_study(), ["--set", "frames.size=448", "--set", "task=caption"], Runtime())[0]
+    assert {one.recipe.frames.size for one in expand(changed)} == {448}
+    assert {one.recipe.frames.budget for one in expand(changed)} == {2} and changed.version != "1"
+
+
 def bad_role(**point: Any) -> Any:
     made = recipe(**point)
     return type(made)(**{**vars(made), "method": Lora(rank={"audio": 4})})
@@ -105,6 +118,12 @@ BAD = {
     "concurrency": (small_study(), ["--concurrency", "0"], "concurrency 0"),
     "axis": (small_study(space={"rank": tune.grid_search([[1]])}), [], "axes hold scalars"),
     "name": (small_study(), ["--name", "../up"], "becomes a folder"),
+    "only": (small_study(), ["--only", "rank=3"], "no listed point has {'rank': ('3',)}"),
+    "only of no axis": (small_study(), ["--only", "bits=3"], "--only names 'bits'"),
+    "set": (small_study(), ["--set", "frames.sise=448"], "no field 'frames.sise'"),
+    "set to nonsense": (small_study(), ["--set", "frames.size=3"], "frame size 3"),
+    "no pair": (small_study(), ["--set", "frames.size"], "is not NAME=VALUE"),
+    "cap": (small_study(), ["--memory-cap-gib", "0"], "memory cap 0"),
 }
 
 

@@ -180,26 +180,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator: " in str(error)
 
 
-def cap_memory(gib: float | None) -> None:
-    """Lets this process take at most so much of each GPU's memory: past it a trial is out of memory. None: no cap.
-
-    ValueError for a cap over what a GPU has.
-    """
-    for index in range(torch.cuda.device_count() if gib is not None else 0):
-        whole = torch.cuda.get_device_properties(index).total_memory / GIB
-        if gib is not None and gib > whole:
-            raise ValueError(f"memory cap {gib} GiB is more than the {whole:.1f} GiB of GPU {index}; give a lower one")
-        torch.cuda.set_per_process_memory_fraction((gib or whole) / whole, index)
-
-
-def memory_cap_gib(device: str) -> float | None:
-    """The cap that `cap_memory` set on a device, None where there is none."""
-    target = torch.device(device)
-    if target.type != "cuda" or (share := torch.cuda.get_per_process_memory_fraction(target)) >= 1:
-        return None
-    return round(share * torch.cuda.get_device_properties(target).total_memory / GIB, 3)
-
-
 def synchronise(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)

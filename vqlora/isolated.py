@@ -113,8 +113,8 @@ def train(config: Mapping[str, Any]) -> None:
     import torch
     from ray.train.torch import get_device
 
-    from vqlora.cost import cap_memory
     from vqlora.finetune import finetune
+    from vqlora.memory_cap import cap_memory
 
     cap_memory(config["memory_cap_gib"])
     asked = asked_from_json(config["asked"])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from vqlora.cost import memory_cap_gib
+from vqlora.memory_cap import memory_cap_gib
 from vqlora.record import Provenance
 
 PACKAGES = (

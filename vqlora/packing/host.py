@@ -64,7 +64,7 @@ def work(config: Mapping[str, Any]) -> None:
     """The loop of one worker, until the board sends it away. Called by Ray Train on each worker."""
     import torch
 
-    from vqlora.cost import cap_memory
+    from vqlora.memory_cap import cap_memory
     from vqlora.warm import Warm
 
     device = "cuda" if config["is_gpu"] else "cpu"
