@@ -96,16 +96,22 @@ class Family:
 
     def loss(self, model: Any, batch: dict[str, Tensor], states: Sequence[Tensor]) -> Tensor:
         """Mean cross-entropy over label tokens (nats)."""
-        return self.token_losses(model, batch, states)[0].mean()
+        logits, labels, _ = self._label_logits(model, batch, states)
+        return F.cross_entropy(logits, labels)
 
     def token_losses(self, model: Any, batch: dict[str, Tensor], states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Cross-entropy of each label token (nats) and the row it is in; the head runs on label positions only."""
+        """Cross-entropy of each label token (nats) and the row it is in."""
+        logits, labels, wanted = self._label_logits(model, batch, states)
+        return F.cross_entropy(logits, labels, reduction="none"), wanted.nonzero()[:, 0]
+
+    def _label_logits(
+        self, model: Any, batch: dict[str, Tensor], states: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits [labels, vocabulary], labels, and where they are [B, T - 1]; the head runs on those positions only."""
         hidden = self.hidden(model, batch, states)
         labels = batch["labels"][:, 1:]
         wanted = labels != IGNORED
-        logits = model.lm_head(hidden[:, :-1][wanted])
-        losses = F.cross_entropy(logits.float(), labels[wanted], reduction="none")
-        return losses, wanted.nonzero()[:, 0]
+        return model.lm_head(hidden[:, :-1][wanted]).float(), labels[wanted], wanted
 
     def generate(
         self, model: Any, processor: Any, batch: dict[str, Tensor], states: Sequence[Tensor], *, max_new_tokens: int
