@@ -8,8 +8,8 @@ import numpy as np
 
 from analysis import laws
 from analysis.configs import label, levels
+from analysis.laws.spread import MIN_CLUSTERS, Spread, spread_of
 from analysis.plots import Band, Chart, Finding, Line, Marks
-from analysis.spread import MIN_CLUSTERS, Spread, spread_of
 from analysis.table import Evidence, config_name
 from vqlora.record import Record
 

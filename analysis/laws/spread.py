@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from analysis.bootstrap import Interval, clip_weights, cluster_weights
-from analysis.laws import Fit, FitError, Law, block_codes, columns, curves, effects
-from analysis.projection import Codes, Floats, Problem, asymptotes, minimise, solve
+from analysis.laws.descent import Problem, parameters
+from analysis.laws.fitting import Fit, curves, effects
+from analysis.laws.law import Codes, FitError, Floats, Law, block_codes, columns
+from analysis.laws.starts import refit
 
 MIN_CLUSTERS = 6
 
@@ -62,7 +64,7 @@ def spread_of(
     per_clip = np.array(y if clip_scores is None else clip_scores, dtype=np.float64).reshape(len(xs), -1)
     clips = per_clip.shape[1]
     targets = clip_weights(clips, rng=rng, resamples=resamples) @ per_clip.T
-    refits = _refits(law, Problem(terms=law.terms, x=xs, y=targets, weights=weights, codes=codes))
+    refits = _refits(fitted, Problem(law=law, objective=fitted.loss, x=xs, y=targets, weights=weights, codes=codes))
     draws, band = np.column_stack(refits), _along_first(xs)
     sizes = effects(law, xs, refits[2], refits[1])
     low, high = np.quantile(curves(law, band, *refits), _tails(level), axis=0)
@@ -80,11 +82,11 @@ def spread_of(
     )
 
 
-def _refits(law: Law, problem: Problem) -> tuple[Floats, Floats, Floats]:
+def _refits(fitted: Fit, problem: Problem) -> tuple[Floats, Floats, Floats]:
     """E [b, 1], coefficients [b, t] and exponents [b, e] of each resample."""
-    exponents, _ = minimise(problem, law.low, law.high, law.steps)
-    coefficients = solve(problem, exponents[:, None])[0][:, 0]
-    return asymptotes(problem, exponents, coefficients).mean(axis=1, keepdims=True), coefficients, exponents
+    found = refit(problem, fitted.search.point, widely=not fitted.settled)
+    own, coefficients, exponents = parameters(problem, found.point)
+    return own.mean(axis=1, keepdims=True), coefficients, exponents
 
 
 def _along_first(xs: Floats) -> Floats:
