@@ -45,7 +45,7 @@ class Law:
     within: Mapping[str, str] = field(default_factory=dict[str, str])
     units: Mapping[str, str] = field(default_factory=dict[str, str])
     source: str = ""
-    steps: int = 32
+    steps: int = 16
 
     def __post_init__(self) -> None:
         if not len(self.exponents) == len(self.low) == len(self.high):
@@ -97,7 +97,7 @@ def by_complex_step(terms: Terms) -> Terms:
 
     def slopes(shape: Floats, x: Floats) -> Floats:
         steps = 1e-40j * np.eye(shape.shape[-1])
-        moved = [terms((shape + step).astype(complex), x).imag / 1e-40 for step in steps]  # pyright: ignore[reportArgumentType]
+        moved = [terms(shape + step, x).imag / 1e-40 for step in steps]  # pyright: ignore[reportArgumentType]
         return np.stack(moved, axis=-1)
 
     return slopes

@@ -15,8 +15,9 @@ from scipy import stats
 from analysis.laws.descent import Found, Problem, box, descend, residuals
 from analysis.laws.law import Codes, Floats
 
-GRID = 16  # values of each exponent over its range
-ROUNDS = 4  # of interpolation in the cell of a crossing
+FIRST, STEPS = 0.05, 12  # the first step of a profile in the log of the exponent, and how often it may double
+ROUNDS = 4  # of interpolation of a crossing
+CLOSE = 1e-8  # of the objective: how far a profile's refits go
 LEVEL = 0.95
 
 
@@ -77,39 +78,35 @@ def held(problem: Problem, best: Floats, exponents: Codes, values: Floats) -> Fl
     rows = np.arange(values.size)
     for edge in (lows, highs, start):
         edge[rows, problem.linear + exponents] = values
-    return descend(problem.part(np.zeros(values.size, dtype=np.intp)), start, lows, highs).objective
+    return descend(problem.part(np.zeros(values.size, dtype=np.intp)), start, lows, highs, tight=CLOSE).objective
 
 
 def _edges(problem: Problem, best: Floats, objective: float, limit: float) -> Floats:
     """log edges [e, 2] of the values whose objective is at most `limit`; the range's own edge where none is above.
 
-    A grid finds the outermost cell with a crossing; within it the square root of the excess, a straight line for a
-    parabola, is interpolated and evaluated again.
+    Steps away from the optimum double until one is above or ends at the range's edge. Then the square root of the
+    excess, a straight line for a parabola, is interpolated and evaluated again.
     """
     low, high = (edge[problem.linear :] for edge in box(problem))
-    grid = np.linspace(low, high, GRID, axis=1)
-    numbers = np.repeat(np.arange(len(low)), GRID)
-    sums = held(problem, best, numbers, grid.ravel()).reshape(grid.shape)
-    inner, outer, over = (np.empty((len(low), 2)) for _ in range(3))
-    for k, centre in enumerate(best[problem.linear :]):
-        for side, order in enumerate((np.arange(GRID), np.arange(GRID)[::-1])):
-            beyond = [j for j in order if (grid[k, j] < centre) == (side == 0)]
-            first = next((i for i, j in enumerate(beyond) if sums[k, j] <= limit), len(beyond))
-            inner[k, side] = grid[k, beyond[first]] if first < len(beyond) else centre
-            outer[k, side] = grid[k, beyond[first - 1]] if first else inner[k, side]
-            over[k, side] = sums[k, beyond[first - 1]] if first else limit
-    both = np.repeat(np.arange(len(low)), 2)
-    under = held(problem, best, both, inner.ravel()).reshape(inner.shape)
-    tried = inner
+    numbers, ends = np.repeat(np.arange(low.size), 2), np.stack([low, high], axis=1).ravel()
+    inner = np.repeat(best[problem.linear :], 2)
+    outer, under, over = inner.copy(), np.full(inner.size, objective), np.full(inner.size, objective)
+    for step in FIRST * 2.0 ** np.arange(STEPS):
+        going = (over <= limit) & (outer != ends)
+        if not going.any():
+            break
+        inner[going], under[going] = outer[going], over[going]
+        outer[going] = np.clip(outer + step * np.sign(ends - outer), np.repeat(low, 2), np.repeat(high, 2))[going]
+        over[going] = held(problem, best, numbers[going], outer[going])
     for _ in range(ROUNDS):
-        roots = [np.sqrt(np.maximum(sums - objective, 0)) for sums in (under, over, limit)]
-        share = np.clip((roots[2] - roots[0]) / np.where(roots[1] > roots[0], roots[1] - roots[0], 1), 0, 1)
-        tried = inner + share * (outer - inner)
-        reached = held(problem, best, both, tried.ravel()).reshape(tried.shape)
+        roots = [np.sqrt(np.maximum(sums - objective, 0)) for sums in (under, over, np.full(inner.size, limit))]
+        share = np.where(over <= limit, 1.0, (roots[2] - roots[0]) / np.maximum(roots[1] - roots[0], 1e-300))
+        tried = inner + np.clip(share, 0, 1) * (outer - inner)
+        reached = np.where(over <= limit, over, held(problem, best, numbers, tried))
         fits = reached <= limit
         inner, under = np.where(fits, tried, inner), np.where(fits, reached, under)
         outer, over = np.where(fits, outer, tried), np.where(fits, over, reached)
-    return tried
+    return inner.reshape(-1, 2)
 
 
 def _constant(problem: Problem, best: Floats) -> float:

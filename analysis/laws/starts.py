@@ -88,7 +88,7 @@ def _grid(problem: Problem, steps: int) -> Floats:
 
 
 def _cells(problem: Problem) -> Floats:
-    """The exponents [BASINS, e] of the grid's local minima, best first, then of cells spread over the better half."""
+    """The exponents [BASINS, e] of the grid's local minima, best first, then of cells spread over the best quarter."""
     law = problem.law
     grid = _grid(problem, law.steps)
     size = max(1, CHUNK // (len(problem.x) * problem.linear))
@@ -97,7 +97,7 @@ def _cells(problem: Problem) -> Floats:
     lowest = (sums == ndimage.minimum_filter(sums, size=3, mode="nearest")).ravel()
     order = np.argsort(sums, axis=None, kind="stable")
     minima = order[lowest[order]][:BASINS]
-    spread = order[np.linspace(0, len(order) // 2, BASINS - len(minima), dtype=np.intp)]
+    spread = order[np.linspace(0, len(order) // 4, BASINS - len(minima), dtype=np.intp)]
     return grid[np.concatenate([minima, spread])]
 
 
