@@ -98,6 +98,7 @@ def _edges(problem: Problem, best: Floats, objective: float, limit: float) -> Fl
         inner[going], under[going] = outer[going], over[going]
         outer[going] = np.clip(outer + step * np.sign(ends - outer), np.repeat(low, 2), np.repeat(high, 2))[going]
         over[going] = held(problem, best, numbers[going], outer[going])
+    tried = outer
     for _ in range(ROUNDS):
         roots = [np.sqrt(np.maximum(sums - objective, 0)) for sums in (under, over, np.full(inner.size, limit))]
         share = np.where(over <= limit, 1.0, (roots[2] - roots[0]) / np.maximum(roots[1] - roots[0], 1e-300))
@@ -106,7 +107,7 @@ def _edges(problem: Problem, best: Floats, objective: float, limit: float) -> Fl
         fits = reached <= limit
         inner, under = np.where(fits, tried, inner), np.where(fits, reached, under)
         outer, over = np.where(fits, outer, tried), np.where(fits, over, reached)
-    return inner.reshape(-1, 2)
+    return tried.reshape(-1, 2)
 
 
 def _constant(problem: Problem, best: Floats) -> float:

@@ -1,31 +1,33 @@
-"""How uncertain a fitted law is: whole configurations drawn with replacement, every resample refitted.
-
-The law and its point estimate are `laws`, the drawing is `bootstrap`.
-"""
+"""How uncertain a fitted law is: intervals from refits to resamples. The resamples are `resampling`."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import stats
 
-from analysis.bootstrap import Interval, clip_weights, cluster_weights
+from analysis.bootstrap import Interval, clip_weights
 from analysis.laws.descent import Problem, parameters
-from analysis.laws.fitting import Fit, curves, effects
-from analysis.laws.law import Codes, FitError, Floats, Law, block_codes, columns
+from analysis.laws.fitting import Fit, curves, effects, problem_of
+from analysis.laws.law import FitError, Floats
+from analysis.laws.resampling import clusters_left_out, drawn_clusters, drawn_noise, noise_of
 from analysis.laws.starts import refit
 
 MIN_CLUSTERS = 6
+Method = Literal["percentile", "bca", "parametric"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """Percentile intervals of a cluster bootstrap, and the band curve_low to curve_high at `band_x`.
+    """Intervals at `level`, the band of the law, curve_low to curve_high, and of a new trial, trial_low to trial_high.
 
-    clips: how many were drawn too, 0 = none. redrawn: the share of draws that had lost too many levels to be fitted.
-    detectable: the smallest effect that this design finds in 4 of 5 repetitions (2.8 standard errors).
+    The bands are at `band_x`, values of the first factor. clips: how many were drawn too, 0 = none. redrawn: the share
+    of draws that had lost too many levels for a fit. detectable: the smallest effect that this design finds in 4 of 5
+    repetitions (2.8 standard errors).
     """
 
     level: float
@@ -38,6 +40,22 @@ class Spread:
     band_x: Floats
     curve_low: Floats
     curve_high: Floats
+    trial_low: Floats
+    trial_high: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refits:
+    """E [b, 1] (mean over blocks), coefficients [b, t] and exponents [b, e] of b refits."""
+
+    own: Floats
+    coefficients: Floats
+    exponents: Floats
+
+    @property
+    def values(self) -> Floats:
+        """[b, parameters], in the order of `Law.names`."""
+        return np.column_stack([self.own, self.coefficients, self.exponents])
 
 
 def spread_of(
@@ -48,45 +66,117 @@ def spread_of(
     clusters: Sequence[Hashable],
     rng: np.random.Generator,
     blocks: Sequence[Hashable] | None = None,
+    weights: ArrayLike | None = None,
     clip_scores: ArrayLike | None = None,
+    method: Method = "percentile",
     resamples: int = 1000,
     level: float = 0.95,
 ) -> Spread:
     """Intervals by drawing whole configurations; with `clip_scores` [n, clips] also clips, the same for all points.
 
-    The band is drawn over the first factor with the others at their geometric mean. FitError for fewer than
-    MIN_CLUSTERS clusters: percentiles of a handful of configurations mean nothing.
+    method: percentiles of refits to drawn clusters; their bias-corrected and accelerated form (Efron, JASA 82, 1987),
+    the acceleration from leaving clusters out; or 'parametric': clusters stay, normal noise is drawn around the law.
+    The bands run over the first factor with the others at their geometric mean. FitError for fewer than MIN_CLUSTERS
+    clusters: percentiles of a handful of configurations mean nothing.
     """
-    law, xs, (codes, _) = fitted.law, columns(x), block_codes(blocks, np.size(y))
     if len(set(clusters)) < MIN_CLUSTERS:
         raise FitError(f"{len(set(clusters))} configurations are too few for an interval; it takes {MIN_CLUSTERS}")
-    weights, redrawn = _usable_weights(law, xs, codes, clusters, rng, resamples)
-    per_clip = np.array(y if clip_scores is None else clip_scores, dtype=np.float64).reshape(len(xs), -1)
-    clips = per_clip.shape[1]
-    targets = clip_weights(clips, rng=rng, resamples=resamples) @ per_clip.T
-    refits = _refits(fitted, Problem(law=law, objective=fitted.loss, x=xs, y=targets, weights=weights, codes=codes))
-    draws, band = np.column_stack(refits), _along_first(xs)
-    sizes = effects(law, xs, refits[2], refits[1])
-    low, high = np.quantile(curves(law, band, *refits), _tails(level), axis=0)
+    problem, _ = problem_of(fitted.law, x, y, blocks=blocks, weights=weights, loss=fitted.loss)
+    resampled, redrawn, clips = _resampled(fitted, problem, clusters, clip_scores, method, rng, resamples)
+    refits = refits_of(fitted, resampled)
+    left = refits_of(fitted, _left_out(problem, clusters)) if method == "bca" else None
+    law, band = fitted.law, _along_first(problem.x)
+    sizes, drawn = (effects(law, problem.x, refits.exponents, refits.coefficients), refits.values)
+    left_sizes = effects(law, problem.x, left.exponents, left.coefficients) if left else None
+    bands = _bands(fitted, problem, refits, band, clusters, rng, level)
     return Spread(
         level=level,
         clusters=len(set(clusters)),
-        clips=clips if clip_scores is not None else 0,
+        clips=clips,
         redrawn=redrawn,
-        params={name: _interval(fitted.params[name], draws[:, k], level) for k, name in enumerate(law.names)},
-        effect=_interval(fitted.effect, sizes, level),
+        params={
+            name: interval_of(fitted.params[name], drawn[:, k], left.values[:, k] if left else None, level)
+            for k, name in enumerate(law.names)
+        },
+        effect=interval_of(fitted.effect, sizes, left_sizes, level),
         detectable=float(2.8 * sizes.std(ddof=1)),
         band_x=band[:, 0],
-        curve_low=low,
-        curve_high=high,
+        **bands,
     )
 
 
-def _refits(fitted: Fit, problem: Problem) -> tuple[Floats, Floats, Floats]:
-    """E [b, 1], coefficients [b, t] and exponents [b, e] of each resample."""
+def refits_of(fitted: Fit, problem: Problem) -> Refits:
+    """The law refitted to each of b problems, from the point of the fit."""
     found = refit(problem, fitted.search.point, widely=not fitted.settled)
     own, coefficients, exponents = parameters(problem, found.point)
-    return own.mean(axis=1, keepdims=True), coefficients, exponents
+    return Refits(own=own.mean(axis=1, keepdims=True), coefficients=coefficients, exponents=exponents)
+
+
+def interval_of(estimate: float, draws: Floats, left_out: Floats | None, level: float) -> Interval:
+    """Percentiles of the draws; with `left_out`, estimates without each cluster, the BCa interval."""
+    low, high = np.quantile(draws, _tails(draws, estimate, left_out, level))
+    return Interval(estimate=estimate, low=float(low), high=float(high), level=level, over="configurations")
+
+
+def _tails(draws: Floats, estimate: float, left_out: Floats | None, level: float) -> Floats:
+    tails = np.array([(1 - level) / 2, (1 + level) / 2])
+    if left_out is None:
+        return tails
+    below = (np.count_nonzero(draws < estimate) + np.count_nonzero(draws == estimate) / 2) / draws.size
+    bias = stats.norm.ppf(np.clip(below, 1 / draws.size, 1 - 1 / draws.size))
+    apart = left_out.mean() - left_out
+    squares = float((apart**2).sum())
+    acceleration = float((apart**3).sum()) / (6 * squares**1.5) if squares > 0 else 0.0
+    moved = bias + stats.norm.ppf(tails)
+    return stats.norm.cdf(bias + moved / (1 - acceleration * moved))
+
+
+def _resampled(
+    fitted: Fit,
+    problem: Problem,
+    clusters: Sequence[Hashable],
+    clip_scores: ArrayLike | None,
+    method: Method,
+    rng: np.random.Generator,
+    resamples: int,
+) -> tuple[Problem, float, int]:
+    """The resamples, the share of draws in vain and the number of clips drawn."""
+    if method == "parametric":
+        if clip_scores is not None:
+            raise ValueError("a parametric bootstrap draws no clips; use 'percentile' or 'bca' with clip_scores")
+        targets = drawn_noise(problem, fitted.search.point, clusters, rng, resamples)
+        return _with(problem, targets, np.broadcast_to(problem.weights, targets.shape)), 0.0, 0
+    weights, redrawn = drawn_clusters(fitted.law, problem.x, problem.codes, clusters, rng, resamples)
+    per_clip = problem.y.T if clip_scores is None else np.array(clip_scores, dtype=np.float64)
+    clips = per_clip.shape[1]
+    targets = clip_weights(clips, rng=rng, resamples=resamples) @ per_clip.T
+    return _with(problem, targets, weights * problem.weights), redrawn, 0 if clip_scores is None else clips
+
+
+def _left_out(problem: Problem, clusters: Sequence[Hashable]) -> Problem:
+    weights = clusters_left_out(clusters) * problem.weights
+    return _with(problem, np.broadcast_to(problem.y, weights.shape), weights)
+
+
+def _with(problem: Problem, y: Floats, weights: Floats) -> Problem:
+    return Problem(law=problem.law, objective=problem.objective, x=problem.x, y=y, weights=weights, codes=problem.codes)
+
+
+def _bands(
+    fitted: Fit,
+    problem: Problem,
+    refits: Refits,
+    band: Floats,
+    clusters: Sequence[Hashable],
+    rng: np.random.Generator,
+    level: float,
+) -> dict[str, Floats]:
+    drawn = curves(fitted.law, band, refits.own, refits.coefficients, refits.exponents)
+    noise = rng.normal(0, noise_of(problem, fitted.search.point, clusters).total, drawn.shape)
+    trials = drawn * np.exp(noise) if fitted.loss.log else drawn + noise
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    (low, high), (trial_low, trial_high) = (np.quantile(rows, tails, axis=0) for rows in (drawn, trials))
+    return {"curve_low": low, "curve_high": high, "trial_low": trial_low, "trial_high": trial_high}
 
 
 def _along_first(xs: Floats) -> Floats:
@@ -94,31 +184,3 @@ def _along_first(xs: Floats) -> Floats:
     grid = np.tile(np.exp(np.log(xs).mean(axis=0)), (60, 1))
     grid[:, 0] = np.geomspace(xs[:, 0].min(), xs[:, 0].max(), 60)
     return grid
-
-
-def _usable_weights(
-    law: Law, xs: Floats, codes: Codes, clusters: Sequence[Hashable], rng: np.random.Generator, resamples: int
-) -> tuple[Floats, float]:
-    """Draws that keep every block and as many levels as the law has parameters; and the share drawn in vain."""
-    _, levels = np.unique(xs, axis=0, return_inverse=True)
-    kept: list[Floats] = []
-    drawn = 0
-    while sum(map(len, kept)) < resamples:
-        weights = cluster_weights(clusters, rng=rng, resamples=resamples)
-        seen = weights @ np.eye(levels.max() + 1)[levels.ravel()] > 0
-        whole = (weights @ np.eye(codes.max() + 1)[codes] > 0).all(axis=1)
-        kept.append(weights[whole & (seen.sum(axis=1) >= len(law.names))])
-        drawn += resamples
-        if drawn >= 100 * resamples:
-            raise FitError(f"{drawn} draws of {len(set(clusters))} configurations rarely keep enough levels for a fit")
-    usable = np.concatenate(kept)
-    return usable[:resamples], 1 - len(usable) / drawn
-
-
-def _tails(level: float) -> tuple[float, float]:
-    return (1 - level) / 2, (1 + level) / 2
-
-
-def _interval(estimate: float, draws: Floats, level: float) -> Interval:
-    low, high = np.quantile(draws, _tails(level))
-    return Interval(estimate=estimate, low=float(low), high=float(high), level=level)
