@@ -18,6 +18,7 @@ from analysis.laws.resampling import clusters_left_out, drawn_clusters, drawn_no
 from analysis.laws.starts import refit
 
 MIN_CLUSTERS = 6
+MIN_RESAMPLES = 40
 Method = Literal["percentile", "bca", "parametric"]
 
 
@@ -81,6 +82,8 @@ def spread_of(
     """
     if len(set(clusters)) < MIN_CLUSTERS:
         raise FitError(f"{len(set(clusters))} configurations are too few for an interval; it takes {MIN_CLUSTERS}")
+    if resamples < MIN_RESAMPLES:
+        raise ValueError(f"{resamples} refits have no tail of 2.5 %; take at least {MIN_RESAMPLES}")
     problem, _ = problem_of(fitted.law, x, y, blocks=blocks, weights=weights, loss=fitted.loss)
     resampled, redrawn, clips = _resampled(fitted, problem, clusters, clip_scores, method, rng, resamples)
     refits = refits_of(fitted, resampled)
