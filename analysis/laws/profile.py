@@ -16,7 +16,7 @@ from analysis.laws.descent import Found, Problem, box, descend, residuals
 from analysis.laws.law import Codes, Floats
 
 FIRST, STEPS = 0.05, 12  # the first step of a profile in the log of the exponent, and how often it may double
-ROUNDS = 4  # of interpolation of a crossing
+ROUNDS = 3  # of interpolation of a crossing
 CLOSE = 1e-8  # of the objective: how far a profile's refits go
 LEVEL = 0.95
 

@@ -1,10 +1,14 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from analysis import table
+from analysis.configs import finished
 from analysis.theory import (
+    GIB,
     Device,
     agreement,
     bit_gap,
@@ -19,6 +23,8 @@ from analysis.theory import (
     training_gib,
     uniform_error,
 )
+
+RECORDS = Path(__file__).parents[2] / "analysis" / "records" / "rank_bits.jsonl"
 
 
 def rng(seed=0):
@@ -175,3 +181,24 @@ def test_what_cannot_be_predicted_is_refused_by_name(call, message):
 def test_it_needs_numpy_only():
     code = "import sys, analysis.theory; sys.exit('scipy' in sys.modules or 'vqlora' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_peaks_of_other_bits_follow_from_the_activations_at_one():
+    """Held out: the committed study's peaks at 4 and 8 bits, from activations measured at 16."""
+    found = table.read(str(RECORDS))
+    trained = [record for record in finished(found) if record.point["rank"]]
+    kept = {
+        (record.point["rank"], record.seed): (
+            record.cost.train_peak_gib - training_gib(**_parts(record), activation_bytes=0)
+        )
+        * GIB
+        for record in trained
+        if record.point["bits"] == 16
+    }
+    held_out = [record for record in trained if record.point["bits"] != 16]
+    predicted = [training_gib(**_parts(one), activation_bytes=kept[one.point["rank"], one.seed]) for one in held_out]
+    assert held_out and predicted == pytest.approx([one.cost.train_peak_gib for one in held_out], rel=1e-3)
+
+
+def _parts(record):
+    return {"base_bytes": record.cost.base_bytes, "trained": record.cost.trainable_params}
