@@ -110,6 +110,7 @@ def simulated(law: Law, truth: Truth, tables: int, resamples: int) -> dict[str, 
     hits: list[dict[str, dict[str, float]]] = []
     biases: list[Floats] = []
     statuses: list[str] = []
+    clusters: list[int] = []
     for _ in range(tables):
         x, y, clusters = drawn(law, truth, rng)
         try:

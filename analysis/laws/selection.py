@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -88,14 +89,19 @@ def within_one_se(forms: Sequence[Form]) -> list[Form]:
 
 
 def criteria(fitted: Fit, x: ArrayLike, y: ArrayLike) -> tuple[float, float]:
-    """AICc and BIC of a fit, with the density exp(-rho / tau) / Z(tau) that its objective implies, tau fitted too."""
+    """AICc and BIC of a fit, with the density exp(-rho / tau) / Z(tau) that its objective implies, tau fitted too.
+
+    ValueError for a fit with several blocks, which forms are not compared on.
+    """
+    if len(fitted.asymptotes) > 1:
+        raise ValueError(f"a fit of {len(fitted.asymptotes)} blocks; compare forms on tables without blocks")
     predicted, values = fitted.predict(x), np.array(y, dtype=np.float64)
     residuals = np.log(predicted / values) if fitted.loss.log else predicted - values
-    found = optimize.minimize_scalar(
+    found: Any = optimize.minimize_scalar(
         lambda log_tau: _minus_log(residuals, fitted.loss, np.exp(log_tau)),
         bracket=tuple(np.log(float(fitted.loss.rho(residuals).mean()) + 1e-300) + np.array([-1.0, 1.0])),
     )
-    own = len(fitted.asymptotes) + len(fitted.law.names)  # tau in place of the one E counted twice
+    own = len(fitted.law.names) + 1  # and tau
     n, twice = residuals.size, 2 * float(found.fun)
     small = 2 * own * (own + 1) / (n - own - 1) if n > own + 1 else np.inf
     log_y = 2 * float(np.log(values).sum()) if fitted.loss.log else 0.0

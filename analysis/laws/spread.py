@@ -13,7 +13,7 @@ from scipy import stats
 from analysis.bootstrap import Interval, clip_weights
 from analysis.laws.descent import Problem, parameters
 from analysis.laws.fitting import Fit, curves, effects, problem_of
-from analysis.laws.law import FitError, Floats
+from analysis.laws.law import FitError, Floats, Law
 from analysis.laws.resampling import clusters_left_out, drawn_clusters, drawn_noise, noise_of
 from analysis.laws.starts import refit
 
@@ -88,24 +88,38 @@ def spread_of(
     resampled, redrawn, clips = _resampled(fitted, problem, clusters, clip_scores, method, rng, resamples)
     refits = refits_of(fitted, resampled)
     left = refits_of(fitted, _left_out(problem, clusters)) if method == "bca" else None
-    law, band = fitted.law, _along_first(problem.x)
-    sizes, drawn = (effects(law, problem.x, refits.exponents, refits.coefficients), refits.values)
-    left_sizes = effects(law, problem.x, left.exponents, left.coefficients) if left else None
-    bands = _bands(fitted, problem, refits, band, clusters, rng, level)
+    intervals, detectable = _intervals(fitted, problem.x, refits, left, level)
+    band = _along_first(problem.x)
     return Spread(
         level=level,
         clusters=len(set(clusters)),
         clips=clips,
         redrawn=redrawn,
-        params={
-            name: interval_of(fitted.params[name], drawn[:, k], left.values[:, k] if left else None, level)
-            for k, name in enumerate(law.names)
-        },
-        effect=interval_of(fitted.effect, sizes, left_sizes, level),
-        detectable=float(2.8 * sizes.std(ddof=1)),
+        effect=intervals.pop("effect"),
+        params=intervals,
+        detectable=detectable,
         band_x=band[:, 0],
-        **bands,
+        **_bands(fitted, problem, refits, band, clusters, rng, level),
     )
+
+
+def _intervals(
+    fitted: Fit, xs: Floats, refits: Refits, left: Refits | None, level: float
+) -> tuple[dict[str, Interval], float]:
+    """The intervals of the parameters and, under 'effect', of the effect over the design; the detectable effect."""
+    values = _with_effect(fitted.law, xs, refits)
+    others = _with_effect(fitted.law, xs, left).T if left else [None] * values.shape[1]
+    estimates = {**fitted.params, "effect": fitted.effect}
+    intervals = {
+        name: interval_of(estimate, draws, other, level)
+        for (name, estimate), draws, other in zip(estimates.items(), values.T, others, strict=True)
+    }
+    return intervals, float(2.8 * values[:, -1].std(ddof=1))
+
+
+def _with_effect(law: Law, xs: Floats, refits: Refits) -> Floats:
+    """The parameters of each refit and, last, its effect over the design, [b, parameters + 1]."""
+    return np.column_stack([refits.values, effects(law, xs, refits.exponents, refits.coefficients)])
 
 
 def refits_of(fitted: Fit, problem: Problem) -> Refits:

@@ -187,13 +187,11 @@ def test_peaks_of_other_bits_follow_from_the_activations_at_one():
     """Held out: the committed study's peaks at 4 and 8 bits, from activations measured at 16."""
     found = table.read(str(RECORDS))
     trained = [record for record in finished(found) if record.point["rank"]]
+    known = [record for record in trained if record.point["bits"] == 16]
+    weights = [training_gib(**_parts(record), activation_bytes=0) for record in known]
     kept = {
-        (record.point["rank"], record.seed): (
-            record.cost.train_peak_gib - training_gib(**_parts(record), activation_bytes=0)
-        )
-        * GIB
-        for record in trained
-        if record.point["bits"] == 16
+        (record.point["rank"], record.seed): (record.cost.train_peak_gib - gib) * GIB
+        for record, gib in zip(known, weights, strict=True)
     }
     held_out = [record for record in trained if record.point["bits"] != 16]
     predicted = [training_gib(**_parts(one), activation_bytes=kept[one.point["rank"], one.seed]) for one in held_out]
