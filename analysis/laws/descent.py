@@ -138,12 +138,14 @@ def jacobian(problem: Problem, point: Floats) -> tuple[Floats, Floats]:
     shape = np.exp(point[:, problem.linear :])
     unit, norms = design(problem, shape)
     part = point[:, : problem.linear]
-    own, blocks = unit[..., problem.blocks :], problem.blocks
-    moved = problem.law.slopes(shape, problem.x) * shape[:, None, None] / norms[:, None, :, None]
+    own, each = unit[..., problem.blocks :], part[:, problem.blocks :] / norms
+    moved = problem.law.slopes(shape, problem.x)
+    # what a change of shape does to the norm is taken back, so that a contribution stays what it is
+    normed = np.einsum("bnt,bnte->bte", own, moved) / len(problem.x) * each[..., None]
+    shaped = np.einsum("bnte,bt->bne", moved, each) - own @ normed
     if not problem.law.positive:
-        moved = moved - moved.mean(axis=1, keepdims=True)
-    moved = moved - own[..., None] * (own[..., None] * moved).mean(axis=1, keepdims=True)
-    shaped = np.einsum("bnte,bt->bne", moved, part[:, blocks:])
+        shaped = shaped - shaped.mean(axis=1, keepdims=True)
+    shaped = shaped * shape[:, None]
     predicted = (unit @ part[..., None])[..., 0]
     slopes = np.concatenate([unit, shaped], axis=-1)
     if not problem.objective.log:

@@ -14,7 +14,7 @@ from scipy import ndimage, optimize
 from analysis.laws.descent import Found, Problem, box, descend, design, value
 from analysis.laws.law import Floats
 
-CLOSE = 1e-9  # of the objective: how far refits go; a tenth of a thousandth of what resampling moves them
+CLOSE = 1e-8  # of the objective: how far refits go, far less than resampling moves them
 COARSE = 64  # cells of the grid that each refit looks at
 BASINS = 8  # starts that are polished
 CHUNK = 4_000_000  # numbers in one temporary, 32 MB
