@@ -8,10 +8,12 @@ import numpy as np
 
 from analysis import laws
 from analysis.configs import label, levels
+from analysis.laws.cells import best_of_cells
+from analysis.laws.power import slope_of
+from analysis.laws.spread import MIN_CLUSTERS, Spread, spread_of
 from analysis.plots import Band, Chart, Finding, Line, Marks
-from analysis.spread import MIN_CLUSTERS, Spread, spread_of
 from analysis.table import Evidence, config_name
-from vqlora.record import Record
+from vqlora.record import Record, Status
 
 SEED = 0
 
@@ -19,9 +21,16 @@ SEED = 0
 def law_of(
     evidence: Evidence, records: Sequence[Record], *, metric: str, factor: str, block: str
 ) -> tuple[Finding, Chart | None]:
-    """The saturating law of a test metric in `factor`, an asymptote for each `block`; no plot where it has no fit."""
+    """The saturating law of a test metric in `factor`, an asymptote for each `block`; no plot where it has no fit.
+
+    Where other axes vary too, each cell of factor and block enters with its best setting of them on validation.
+    """
     what = f"{label(metric)} on test"
     known = [record for record in records if metric in record.metrics["test"]]
+    try:
+        known, chosen = _best_of_cells(evidence, known, metric, factor, block)
+    except laws.FitError as error:
+        return Finding(sentence=f"law of {what} in {factor}: not answered", basis=str(error), clear=False), None
     x = [float(record.point[factor]) for record in known]
     y = [record.metrics["test"][metric] for record in known]
     try:
@@ -31,8 +40,53 @@ def law_of(
     spread = _spread(evidence, known, fitted, x, y, metric, block)
     sentence = effect_sentence(fitted, spread, factor=factor, what=what)
     clear = spread is not None and spread.effect.clear_of_zero
-    finding = Finding(sentence=sentence, basis=_basis(fitted, spread, factor, block), clear=clear)
+    notes = [_basis(fitted, spread, factor, block), _found_exponent(evidence, known, x, y, factor, block)]
+    basis = "; ".join(note for note in [*notes, chosen, _kept_out(evidence)] if note)
+    finding = Finding(sentence=sentence, basis=basis, clear=clear)
     return finding, _chart(known, fitted, spread, metric=metric, factor=factor, block=block, sentence=sentence)
+
+
+def _best_of_cells(
+    evidence: Evidence, records: list[Record], metric: str, factor: str, block: str
+) -> tuple[list[Record], str]:
+    """The records at each cell's best setting of the other axes, by mean validation score, and a note on it."""
+    others = [axis for axis in evidence.axes if axis not in (factor, block)]
+    others = [axis for axis in others if len({record.point.get(axis) for record in records}) > 1]
+    if not others:
+        return records, ""
+    best = best_of_cells(
+        [(record.point[factor], record.point[block]) for record in records],
+        [tuple(record.point.get(axis) for axis in others) for record in records],
+        [record.metrics.get("val", {}).get(metric, np.nan) for record in records],
+        lowest=metric == "loss",
+    )
+    tried = sorted(set(best.tried.values()))
+    uneven = "" if best.even else "; cells with fewer settings are worse for that alone"
+    note = f"each cell at its best {' and '.join(others)} on validation, of {'-'.join(map(str, tried))} tried{uneven}"
+    return [records[row] for row in best.rows], note
+
+
+def _found_exponent(
+    evidence: Evidence, records: Sequence[Record], x: Sequence[float], y: Sequence[float], factor: str, block: str
+) -> str:
+    """What exponent the design could have found; nothing where there is no slope to speak of."""
+    try:
+        slope = slope_of(
+            x,
+            y,
+            clusters=[config_name(record.point, evidence.axes) for record in records],
+            blocks=[record.point[block] for record in records],
+        )
+    except laws.FitError:
+        return ""
+    return f"smallest exponent of {factor} that this design finds in 4 of 5 repetitions: {slope.detectable:.2g}"
+
+
+def _kept_out(evidence: Evidence) -> str:
+    """Trials in no fit: 'kept out: 1 stopped (censored), 2 failed'."""
+    words = {Status.STOPPED: "stopped (censored)", Status.OUT_OF_MEMORY: "out of memory", Status.FAILED: "failed"}
+    found = [f"{evidence.count(status)} {word}" for status, word in words.items() if evidence.count(status)]
+    return f"kept out: {', '.join(found)}" if found else ""
 
 
 def effect_sentence(fitted: laws.Fit, spread: Spread | None, *, factor: str, what: str) -> str:

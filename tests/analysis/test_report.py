@@ -129,7 +129,7 @@ def test_a_report_needs_no_torch_no_ray_and_no_transformers(committed, tmp_path)
 
 def test_the_mathematics_imports_numpy_and_scipy_only():
     code = (
-        "import sys, analysis.spread, analysis.compare, analysis.pareto; "
+        "import sys, analysis.laws.spread, analysis.compare, analysis.pareto; "
         "found = {'pandas', 'plotly', 'matplotlib', 'vqlora', 'pyarrow'} & set(sys.modules); "
         "sys.exit(str(found) if found else 0)"
     )

@@ -1,0 +1,270 @@
+"""Before a trial runs: loss gap of a bit plan, loss against rank, memory, latency; and how well that came true.
+
+Formulas, assumptions and bounds are derived in `THEORY.md` under the same headings. Plain arrays in, numpy only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+GIB = 2**30
+
+
+# ---- (i) the loss gap of a bit plan ------------------------------------------------------------------------------
+
+
+class Gap(NamedTuple):
+    """A predicted rise of the loss, and what it cannot exceed to second order."""
+
+    expected: float
+    bound: float
+
+
+def output_error(error: ArrayLike, inputs: ArrayLike) -> float:
+    """Mean squared error of a layer's output per token, |(W - Q(W)) x|^2.
+
+    error: W - Q(W), [out, in]; inputs: E[x x^T], [in, in], or its diagonal, [in]. ValueError for other shapes.
+    """
+    lost, moments = _array(error, "error"), _array(inputs, "inputs")
+    if lost.ndim != 2 or moments.shape not in ((lost.shape[1],), (lost.shape[1],) * 2):
+        raise ValueError(f"error of shape {lost.shape} and inputs of {moments.shape} are not [out, in] and [in, in]")
+    weighted = lost * moments if moments.ndim == 1 else lost @ moments
+    return float((weighted * lost).sum())
+
+
+def bit_gap(output_errors: ArrayLike, gradient_energies: ArrayLike, widths: ArrayLike, *, tokens: int) -> Gap:
+    """The rise of a clip's loss L by a bit plan: tokens / 2 sum_l error_l energy_l / width_l.
+
+    L: log loss summed over the clip's targets; divide the gap by their number for a mean. output_errors: [l] as above
+    at each layer's bits; gradient_energies: E|dL/dy|^2 per token, [l]; widths: the layers' outputs, [l]; tokens: that
+    pass the layers for one clip. The bound takes each error to lie along its gradient.
+    """
+    errors, energies, outputs = (
+        _positive(one, name)
+        for one, name in (
+            (output_errors, "output_errors"),
+            (gradient_energies, "gradient_energies"),
+            (widths, "widths"),
+        )
+    )
+    if not errors.shape == energies.shape == outputs.shape or (outputs < 1).any():
+        raise ValueError(f"{errors.size} errors, {energies.size} energies, {outputs.size} widths: give one per layer")
+    aligned = tokens / 2 * errors * energies
+    return Gap(expected=float((aligned / outputs).sum()), bound=float(aligned.sum()))
+
+
+def uniform_error(bits: ArrayLike, *, block: int) -> Floats:
+    """Relative squared error of normal weights rounded evenly between -absmax and absmax of each block.
+
+    E[absmax^2] / (3 (2^bits - 2)^2), with 2^bits - 1 levels; E[absmax^2] of `block` standard normal numbers by
+    integration. Bits of at least 2. NF4's code book leaves 28 % less than this at 4 bits and blocks of 64.
+    """
+    wide = _array(bits, "bits")
+    if (wide < 2).any() or block < 2:
+        raise ValueError(f"bits {wide.min():g} and block {block}: both must be at least 2")
+    grid = np.linspace(0, 12, 6001)
+    density = np.sqrt(2 / np.pi) * np.exp(-(grid**2) / 2)
+    below = np.minimum(np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2 * np.diff(grid))]), 1.0)
+    largest = float(np.trapezoid(2 * grid * (1 - below**block), grid))
+    return largest / (3 * (2.0**wide - 2) ** 2)
+
+
+# ---- (ii) loss against rank --------------------------------------------------------------------------------------
+
+
+def tail(singular_values: ArrayLike, ranks: ArrayLike, *, total: float | None = None) -> Floats:
+    """Energy that rank r leaves out, sum_{k > r} s_k^2, at each of `ranks`; `total`: the whole energy, if known better.
+
+    singular_values: of one layer's gradient, [k], in any order. By Eckart and Young no update of that rank keeps more.
+    """
+    energies = np.sort(_positive(singular_values, "singular_values") ** 2)[::-1]
+    whole = float(energies.sum()) if total is None else total
+    kept = np.concatenate([[0.0], np.cumsum(energies)])
+    at = np.minimum(_positive(ranks, "ranks").astype(int), energies.size)
+    return np.maximum(whole - kept[at], 0.0)
+
+
+class Tail(NamedTuple):
+    """Two estimates of the tail at each rank: in expectation the true one lies between them."""
+
+    low: Floats
+    high: Floats
+
+
+def sketched_tail(first: ArrayLike, second: ArrayLike, ranks: ArrayLike, *, inputs: int) -> Tail:
+    """The tail of a layer's gradient G from two probe sketches Y = G A^T, [out, q], A with random orthonormal rows.
+
+    inputs: columns of G. low: the singular values of both sketches, whose head holds energy of the tail too. high: what
+    the directions of one sketch miss of the other. A rank beyond q is refused: the sketch knows nothing of it.
+    """
+    one, two = _array(first, "first"), _array(second, "second")
+    wanted = _positive(ranks, "ranks").astype(int)
+    if one.shape != two.shape or one.ndim != 2 or wanted.max() > one.shape[1]:
+        raise ValueError(f"sketches {one.shape}, {two.shape} and rank {wanted.max()}: give two [out, q] with q >= rank")
+    scale = inputs / one.shape[1]
+    low, high = np.zeros(wanted.size), np.zeros(wanted.size)
+    for mine, other in ((one, two), (two, one)):
+        left, values, _ = np.linalg.svd(mine, full_matrices=False)
+        low += tail(values, wanted) * scale / 2
+        seen = np.concatenate([[0.0], np.cumsum(((left.T @ other) ** 2).sum(axis=1))])
+        high += ((other**2).sum() - seen[wanted]) * scale / 2
+    return Tail(low=low, high=high)
+
+
+def rank_gap(tails: ArrayLike, curvatures: ArrayLike) -> Floats:
+    """Loss above that of full rank, sum_l tail_l(r) / (2 curvature_l). tails: [l, ranks]; curvatures: [l] or one."""
+    energies, bends = _positive(tails, "tails"), _positive(curvatures, "curvatures")
+    if energies.ndim != 2 or (bends <= 0).any() or bends.shape not in ((), (len(energies),)):
+        raise ValueError(f"tails {energies.shape} and curvatures {bends.shape}: give [layers, ranks] and > 0 per layer")
+    return (energies / (2 * np.broadcast_to(bends, len(energies))[:, None])).sum(axis=0)
+
+
+# ---- (iii) memory and latency ------------------------------------------------------------------------------------
+
+
+def effective_bits(bits: float, *, block: int = 64, scale_bits: float = 32, second_block: int = 0) -> float:
+    """Bits per weight with one scale per block; with second_block scales of 8 bits that share one of scale_bits."""
+    if not second_block:
+        return bits + scale_bits / block
+    return bits + 8 / block + scale_bits / (block * second_block)
+
+
+def training_gib(*, base_bytes: float, trained: float, activation_bytes: float) -> float:
+    """Base; fp32 master, gradient and Adam's two moments of what is trained; activations kept for backward."""
+    return (base_bytes + 16 * trained + activation_bytes) / GIB
+
+
+def inference_gib(*, base_bytes: float, adapter_bytes: float, cache_bytes: float) -> float:
+    """Base, adapter and the cache of keys and values."""
+    return (base_bytes + adapter_bytes + cache_bytes) / GIB
+
+
+def cache_bytes(*, layers: int, heads: int, width: int, tokens: int, value_bytes: float = 2) -> float:
+    """Keys and values of one clip: heads are those of keys, width is a head's."""
+    return 2 * layers * heads * width * tokens * value_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """flops and bytes_per_second: attainable peaks. start_seconds: of each pass, launch and Python."""
+
+    flops: float
+    bytes_per_second: float
+    start_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.flops <= 0 or self.bytes_per_second <= 0 or self.start_seconds < 0:
+            raise ValueError(f"device {self} needs positive peaks and no negative start")
+
+
+def pass_seconds(device: Device, *, flops: float, bytes_moved: float) -> float:
+    """Roofline of one pass: start + max(flops / peak, bytes / bandwidth); never less on this device."""
+    return device.start_seconds + max(flops / device.flops, bytes_moved / device.bytes_per_second)
+
+
+def latency_ms(
+    device: Device, *, weights: float, weight_bytes: float, prompt: int, generated: int, cache_bytes_per_token: float
+) -> float:
+    """One clip: a pass over the prompt and one for each generated token, which reads all weights and the cache.
+
+    weights: parameters a token passes; prompt: its tokens, frames included. The vision tower is a pass of its own.
+    """
+    whole = pass_seconds(device, flops=2 * weights * prompt, bytes_moved=weight_bytes)
+    for past in range(prompt, prompt + max(generated - 1, 0)):
+        moved = weight_bytes + cache_bytes_per_token * past
+        whole += pass_seconds(device, flops=2 * weights, bytes_moved=moved)
+    return 1e3 * whole
+
+
+# ---- predicted against measured ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """Rank correlation with its interval, and measured = slope predicted + intercept.
+
+    beyond_noise: pairs whose measured difference exceeds twice its seed noise; concordant: the share of them that the
+    prediction orders alike, None without any.
+    """
+
+    spearman: float
+    low: float
+    high: float
+    slope: float
+    intercept: float
+    slope_low: float
+    slope_high: float
+    points: int
+    beyond_noise: int
+    concordant: float | None
+
+
+def agreement(
+    predicted: ArrayLike, measured: ArrayLike, *, seed_sd: float, rng: np.random.Generator, resamples: int = 2000
+) -> Agreement:
+    """Predictions against held-out measurements, [n] each; 95 % percentile intervals over configurations.
+
+    seed_sd: the standard deviation of one measurement. ValueError for NaN, for fewer than 5 and for constant values.
+    """
+    x, y = _array(predicted, "predicted"), _array(measured, "measured")
+    if x.shape != y.shape or x.ndim != 1 or x.size < 5:
+        raise ValueError(f"{x.size} predictions of {y.size} measurements; it takes at least 5, one for each")
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        raise ValueError("all predictions or all measurements are equal; there is no order to agree on")
+    draws = rng.integers(x.size, size=(resamples, x.size))
+    draws = draws[(np.ptp(x[draws], axis=1) > 0) & (np.ptp(y[draws], axis=1) > 0)]
+    orders = [_correlation(_ranks(x[row]), _ranks(y[row])) for row in draws]
+    slopes = [_slope(x[row], y[row]) for row in draws]
+    apart = np.abs(y[:, None] - y) > 2 * np.sqrt(2) * seed_sd
+    pairs = np.triu(apart, 1)
+    alike = np.sign(x[:, None] - x) == np.sign(y[:, None] - y)
+    slope = _slope(x, y)
+    return Agreement(
+        spearman=_correlation(_ranks(x), _ranks(y)),
+        low=float(np.quantile(orders, 0.025)),
+        high=float(np.quantile(orders, 0.975)),
+        slope=slope,
+        intercept=float(y.mean() - slope * x.mean()),
+        slope_low=float(np.quantile(slopes, 0.025)),
+        slope_high=float(np.quantile(slopes, 0.975)),
+        points=x.size,
+        beyond_noise=int(pairs.sum()),
+        concordant=float(alike[pairs].mean()) if pairs.any() else None,
+    )
+
+
+def _ranks(values: Floats) -> Floats:
+    """Ranks from 0, ties at their mean."""
+    _, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts + 1) / 2)[codes]
+
+
+def _correlation(x: Floats, y: Floats) -> float:
+    one, two = x - x.mean(), y - y.mean()
+    return float(one @ two / np.sqrt((one @ one) * (two @ two)))
+
+
+def _slope(x: Floats, y: Floats) -> float:
+    centred = x - x.mean()
+    return float(centred @ y / (centred @ centred))
+
+
+def _array(values: ArrayLike, name: str) -> Floats:
+    found = np.array(values, dtype=np.float64)
+    if not np.isfinite(found).all():
+        raise ValueError(
+            f"{name} holds {int((~np.isfinite(found)).sum())} NaN or infinite values; leave them out first"
+        )
+    return found
+
+
+def _positive(values: ArrayLike, name: str) -> Floats:
+    found = _array(values, name)
+    if (found < 0).any():
+        raise ValueError(f"{name} holds {found.min():g}; it cannot be negative")
+    return found
