@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from analysis import evidence as committed
-from analysis import report, table
+from analysis import frontier_command, report, table
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     _where(two)
     two.add_argument("-o", "--output", metavar="DIR", type=Path, required=True, help="for NAME.jsonl and its examples")
     two.set_defaults(run=_records)
+    frontier_command.add_arguments(commands.add_parser("pareto", help="the front of any table, and its hypervolume"))
     return parser
 
 
