@@ -25,7 +25,8 @@ def attained_share(places: ArrayLike, runs: Sequence[ArrayLike], *, directions: 
     share = np.zeros(len(wanted))
     for run in runs:
         own = as_costs(run, directions)
-        share += (own[None] <= wanted[:, None]).all(axis=2).any(axis=1)
+        at_least_as_good: NDArray[np.bool_] = np.all(own[None] <= wanted[:, None], axis=2)
+        share += at_least_as_good.any(axis=1)
     return share / len(runs)
 
 

@@ -124,7 +124,8 @@ def _limit(text: str) -> tuple[str, float | None, float | None]:
     if not found:
         raise ValueError(f"limit {text!r} is not COLUMN<=VALUE or COLUMN>=VALUE")
     value = _value(found["value"], text)
-    return (found["column"].strip(), *((None, value) if found["sign"] == "<=" else (value, None)))
+    least, most = (None, value) if found["sign"] == "<=" else (value, None)
+    return found["column"].strip(), least, most
 
 
 def _reference(texts: Sequence[str], names: Sequence[str]) -> list[float] | None:

@@ -66,9 +66,11 @@ def _not_clearly_dominated(costs: Floats) -> Mask:
         columns = np.ascontiguousarray(costs.T)
         places = np.argsort(np.argsort(good, axis=0), axis=0).sum(axis=1)
         for point in good[np.argsort(places, kind="stable")[:KILLERS]]:
-            worse = np.logical_and.reduce([column >= value for column, value in zip(columns, point, strict=True)])
-            if worse.any():
-                equal = np.logical_and.reduce([column == value for column, value in zip(columns, point, strict=True)])
+            worse, equal = (np.ones(len(alive), dtype=np.bool_) for _ in range(2))
+            for column, value in zip(columns, point, strict=True):
+                worse &= column >= value
+                equal &= column == value
+            if (worse & ~equal).any():
                 stay = ~worse | equal
                 alive, columns = alive[stay], columns[:, stay]
     mask = np.zeros(len(costs), dtype=np.bool_)

@@ -88,7 +88,7 @@ def not_clearly_dominated(
     costs = as_costs(values, directions)
     slack = _slack(costs, tolerance, relative)
     best = costs[non_dominated(values, directions=directions)]
-    found = ~np.isnan(costs).any(axis=1)
+    found = np.array(~np.isnan(costs).any(axis=1), dtype=np.bool_)
     for index in np.flatnonzero(found):
         as_good = (best <= costs[index]).all(axis=1)
         found[index] = not (as_good & (best < costs[index] - slack[index]).any(axis=1)).any()
