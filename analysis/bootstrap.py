@@ -109,7 +109,7 @@ def mean_interval(
         drawn = drawn + shares @ noise.rows
     draws = np.einsum("bc,bc->b", drawn, clip_weights(values.shape[1], rng=rng, resamples=resamples))
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    degrees = _degrees(weights @ values, noise, float((weights**2).sum()))
+    degrees = degrees_of_freedom(weights @ values, noise, float((weights**2).sum()))
     # percentiles are those of a normal; few clips and seeds say little about their spread
     stretch = float(stats.t.ppf((1 + level) / 2, degrees) / stats.norm.ppf((1 + level) / 2))
     return Interval(
@@ -158,6 +158,17 @@ def cluster_weights(clusters: Sequence[Hashable], *, rng: np.random.Generator, r
     return drawn[:, codes].astype(np.float64)
 
 
+def degrees_of_freedom(by_clip: Floats, noise: SeedNoise, share: float) -> float:
+    """Satterthwaite's degrees of freedom of the variance of clips and that of seeds, times its share."""
+    parts = [(by_clip.var(ddof=1) / by_clip.size, by_clip.size - 1)] if by_clip.size > 1 else []
+    if noise.degrees:
+        parts.append(((noise.rows.mean(axis=1) ** 2).mean() * share, noise.degrees))
+    total = sum(variance for variance, _ in parts)
+    if total == 0:
+        return float(max(1, by_clip.size - 1))
+    return float(total**2 / sum(variance**2 / degrees for variance, degrees in parts))
+
+
 def _codes(groups: Sequence[Hashable]) -> NDArray[np.intp]:
     first: dict[Hashable, int] = {}
     return np.array([first.setdefault(group, len(first)) for group in groups], dtype=np.intp)
@@ -166,17 +177,6 @@ def _codes(groups: Sequence[Hashable]) -> NDArray[np.intp]:
 def _group_mean_weights(codes: NDArray[np.intp]) -> Floats:
     sizes = np.bincount(codes)
     return 1 / (sizes[codes] * sizes.size)
-
-
-def _degrees(by_clip: Floats, noise: SeedNoise, share: float) -> float:
-    """Satterthwaite's degrees of freedom of the variance of clips and that of seeds, times its share."""
-    parts = [(by_clip.var(ddof=1) / by_clip.size, by_clip.size - 1)]
-    if noise.degrees:
-        parts.append(((noise.rows.mean(axis=1) ** 2).mean() * share, noise.degrees))
-    total = sum(variance for variance, _ in parts)
-    if total == 0:
-        return float(by_clip.size - 1)
-    return float(total**2 / sum(variance**2 / degrees for variance, degrees in parts))
 
 
 def _check(values: Floats, groups: Sequence[Hashable], *, level: float, resamples: int) -> None:

@@ -1,18 +1,18 @@
 """How sure a frontier is: the chance of each configuration to be on it, its band, its volume, its winner's luck.
 
-All come from the same draws of the scores. Clips are drawn once per resample for all configurations, which keeps what
-they share out of their order; seeds are drawn from the pooled deviations of `bootstrap`. Costs are taken as measured.
+All come from the same draws of the scores (`draws`), in which configurations meet the same clips, so that what all
+find hard does not make their order unsure. Costs are taken as measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.bootstrap import Interval, SeedNoise, clip_weights, seed_noise
+from analysis.bootstrap import Interval
 from analysis.pareto import as_costs, hypervolume, non_dominated
 
 Floats = NDArray[np.float64]
@@ -28,40 +28,6 @@ class Band:
     middle: Floats
     high: Floats
     level: float = LEVEL
-
-
-def draw_scores(
-    scores: ArrayLike,
-    *,
-    groups: Sequence[Hashable],
-    rng: np.random.Generator,
-    noise: SeedNoise | None = None,
-    resamples: int = 1000,
-) -> Floats:
-    """[resamples, configurations]: resampled means of `scores` [rows, clips], configurations as first met in `groups`.
-
-    noise: the seeds' deviations, by default those of the rows; without two seeds anywhere only clips are drawn.
-    """
-    values = np.asarray(scores, dtype=np.float64)
-    if values.ndim != 2 or not values.size or len(groups) != len(values):
-        raise ValueError(f"scores of shape {values.shape} with {len(groups)} groups; give [rows, clips], a group a row")
-    if not np.isfinite(values).all():
-        raise ValueError(f"{int((~np.isfinite(values)).sum())} scores are NaN or infinite; leave those clips out first")
-    names = list(dict.fromkeys(groups))
-    place = {name: index for index, name in enumerate(names)}
-    codes = np.array([place[group] for group in groups])
-    sizes = np.bincount(codes)
-    means = np.zeros((len(names), values.shape[1]))
-    np.add.at(means, codes, values / sizes[codes, None])
-    weights = clip_weights(values.shape[1], rng=rng, resamples=resamples)
-    drawn = weights @ means.T
-    found = noise or seed_noise(values, groups=groups)
-    if found.degrees:
-        by_resample = found.rows @ weights.T  # [noise rows, resamples]
-        for index, size in enumerate(sizes):
-            picks = rng.integers(len(found.rows), size=(size, resamples))
-            drawn[:, index] += by_resample[picks, np.arange(resamples)].mean(axis=0)
-    return drawn
 
 
 def on_front(draws: ArrayLike, costs: ArrayLike, *, directions: Sequence[str]) -> Floats:

@@ -44,7 +44,7 @@ class Plan:
         variance, _ = self._variance(seeds)
         if variance == 0:
             return 0.0
-        low = high = float(np.sqrt(variance))
+        low, high = 0.0, float(np.sqrt(variance))
         while self.power(high, seeds=seeds, level=level) < power:
             low, high = high, 2 * high
         while high - low > 1e-6 * high:

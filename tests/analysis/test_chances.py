@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from analysis.chances import band, draw_scores, on_front, volume_interval, winners_luck
+from analysis.bootstrap import SeedNoise, mean_interval, seed_noise
+from analysis.chances import band, on_front, volume_interval, winners_luck
+from analysis.draws import draw_scores, mean_intervals
 from analysis.pareto import non_dominated
 
 
@@ -25,6 +27,21 @@ def test_the_spread_of_the_draws_has_clips_and_seeds_in_it(rng):
     draws = draw_scores(scores, groups=np.repeat(np.arange(40), 4).tolist(), rng=rng, resamples=2000)
     expected = np.sqrt(0.3**2 / 4 + 1 / 400)
     assert draws.std(axis=0).mean() == pytest.approx(expected, rel=0.1)
+
+
+def test_many_intervals_at_once_are_those_of_one_at_a_time(rng):
+    scores = rng.normal(0, 0.2, (600, 1)) + rng.normal(0, 0.5, 80)
+    groups = np.repeat(np.arange(300), 2).tolist()
+    found = mean_intervals(scores, groups=groups, fixed={0}, rng=rng)
+    noise = seed_noise(scores, groups=groups)
+    for group in (0, 1, 299):
+        own = scores[2 * group : 2 * group + 2]
+        alone = mean_interval(own, groups=[0, 0], noise=noise if group else SeedNoise(rows=own, degrees=0), rng=rng)
+        assert found[group].estimate == pytest.approx(alone.estimate)
+        assert found[group].low == pytest.approx(alone.low, abs=0.02)
+        assert found[group].high == pytest.approx(alone.high, abs=0.02)
+    assert found[0].over == "clips" and found[1].over == "clips and seeds"
+    assert np.isnan(mean_intervals(scores[:, :1], groups=groups, rng=rng)[1].low)
 
 
 @pytest.mark.parametrize("costs", [1, 2])
