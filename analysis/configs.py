@@ -32,6 +32,7 @@ LABELS = {
     "cost.planned_device_seconds": ("planned time of the trial", "s"),
     "cost.adapter_bytes": ("adapter", "bytes"),
     "cost.base_bytes": ("base", "bytes"),
+    "cost.device_seconds": ("device time, all in all", "s"),
 }
 
 
