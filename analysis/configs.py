@@ -134,7 +134,7 @@ def _means(records: Sequence[Record]) -> dict[str, float]:
             value = getattr(record.cost, column.removeprefix("cost."))
             if value is not None:
                 found.setdefault(column, []).append(float(value))
-    return {name: float(np.mean(values)) for name, values in found.items()}
+    return {name: sum(values) / len(values) for name, values in found.items()}
 
 
 def _intervals(

@@ -136,19 +136,18 @@ def _vqlora(record: Record) -> str:
 
 def _varied(evidence: Evidence) -> str:
     """The recipe's settings of method and adapter, those alike in all trials."""
-    return "; ".join(_alike(evidence, "method.")) or f"method {UNKNOWN}"
+    return "; ".join(_alike(evidence, "method")) or f"method {UNKNOWN}"
 
 
 def _schedule(evidence: Evidence) -> str:
-    return "; ".join(_alike(evidence, "schedule.")) or f"schedule {UNKNOWN}"
+    return "; ".join(_alike(evidence, "schedule")) or f"schedule {UNKNOWN}"
 
 
-def _alike(evidence: Evidence, prefix: str) -> list[str]:
+def _alike(evidence: Evidence, part: str) -> list[str]:
     found: dict[str, set[str]] = {}
     for record in evidence.records:
-        for name, value in settings(record.recipe).items():
-            if name.startswith(prefix):
-                found.setdefault(name.removeprefix(prefix), set()).add(str(value))
+        for name, value in settings(record.recipe.get(part) or {}).items():
+            found.setdefault(name, set()).add(str(value))
     return [f"{name} {_listed(sorted(values))}" for name, values in found.items()]
 
 

@@ -124,10 +124,10 @@ def coverage(evidence: Evidence) -> Table:
     words = [status.value for status in Status]
     rows = []
     for axis in evidence.axes:
-        for value in in_order(record.point.get(axis) for record in evidence.records):
-            ends = Counter(record.status.value for record in evidence.records if record.point.get(axis) == value)
-            counts = [Cell(value=float(ends[word])) for word in words]
-            rows.append([Cell(value=axis), Cell(value=str(value)), *counts, Cell(value=float(ends.total()))])
+        ends = Counter((record.point.get(axis), record.status.value) for record in evidence.records)
+        for value in in_order(own for own, _ in ends):
+            counts = [float(ends[value, word]) for word in words]
+            rows.append([Cell(value=axis), Cell(value=str(value)), *(Cell(value=n) for n in (*counts, sum(counts)))])
     return Table(
         id="coverage",
         title="Coverage",
@@ -202,5 +202,6 @@ def _least(found: Results, columns: Sequence[Column]) -> dict[str, set[int]]:
                 if config.device == device and one.key in config.values
             }
             if len(set(known.values())) > 1:
-                least[one.key] |= {row for row, value in known.items() if value == min(known.values())}
+                lowest = min(known.values())
+                least[one.key] |= {row for row, value in known.items() if value == lowest}
     return least

@@ -19,6 +19,7 @@ from vqlora.record import Status
 
 KEPT = ("adapter kept", "adapter, bytes")  # columns of a frontier's table: what a user takes home
 MOST_LINES = 60  # learning curves above that are drawn as a median and a band a group
+MOST_HOVERS = 200  # configurations up to which a frontier's marks carry labels and hovers; the explorer has them all
 SMOOTH = 12  # learning curves: a window of this share of the points; the loss of one small batch is mostly noise
 
 
@@ -33,10 +34,11 @@ def frontier(configs: Sequence[Config], *, metric: str, direction: str, cost: st
     pareto.refuse_mixed_devices([cost], [config.device for config in known])
     pairs = [[config.values[val], config.values[cost]] for config in known]
     mask = pareto.non_dominated(np.reshape(pairs, (-1, 2)), directions=(direction, "min"))
+    few = len(known) <= MOST_HOVERS
     chosen = {config.name for config, on_front in zip(known, mask, strict=True) if on_front}
     front = sorted((config for config in known if config.name in chosen), key=lambda config: config.values[cost])
     marks = [
-        _marks([one for one in known if one.point.get(group) == value], group, value, style, cost, metric, chosen)
+        _marks([one for one in known if one.point.get(group) == value], group, value, style, cost, metric, chosen, few)
         for style, value in enumerate(levels((config.point for config in known), group))
     ]
     x, y = [config.values[cost] for config in front], [config.values[test] for config in front]
@@ -72,7 +74,8 @@ def grid(configs: Sequence[Config], *, metric: str, across: str, down: str, id: 
     columns, lines = (levels((config.point for config in configs), axis) for axis in (across, down))
     values = [[float(np.mean(cells.get((line, column), [np.nan]))) for column in columns] for line in lines]
     texts = [["" if np.isnan(value) else f"{value:.3f}" for value in row] for row in values]
-    spread = f"from {np.nanmin(values):.3f} to {np.nanmax(values):.3f}"
+    known = [value for row in values for value in row if not np.isnan(value)]
+    spread = f"from {min(known):.3f} to {max(known):.3f}" if known else "none was measured"
     return Grid(
         id=id,
         title=f"{label(metric)} by {across} and {down}",
@@ -147,7 +150,14 @@ def hover(config: Config, metric: str, *, on_front: bool) -> list[str]:
 
 
 def _marks(
-    configs: Sequence[Config], group: str, value: Any, style: int, cost: str, metric: str, chosen: set[str]
+    configs: Sequence[Config],
+    group: str,
+    value: Any,
+    style: int,
+    cost: str,
+    metric: str,
+    chosen: set[str],
+    few: bool,
 ) -> Marks:
     return Marks(
         name=f"{group} {value}",
@@ -155,8 +165,8 @@ def _marks(
         y=[config.values[f"test.{metric}"] for config in configs],
         low=[config.score.low for config in configs],
         high=[config.score.high for config in configs],
-        labels=[mark_label(config, group) for config in configs],
-        hovers=[hover(config, metric, on_front=config.name in chosen) for config in configs],
+        labels=[mark_label(config, group) for config in configs] if few else (),
+        hovers=[hover(config, metric, on_front=config.name in chosen) for config in configs] if few else (),
         style=style,
     )
 

@@ -12,10 +12,7 @@ function firstPlotDrawn() {
 }
 
 async function drawAll() {
-  if (document.getElementById("explore")) {
-    await startExplorer();
-    firstPlotDrawn();
-  }
+  if (document.getElementById("explore")) await startExplorer();
   for (const draw of pending) {
     await new Promise((next) => setTimeout(next));
     await draw();

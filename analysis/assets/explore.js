@@ -28,6 +28,9 @@ async function startExplorer() {
   }
   ex.varying = ex.data.columns.filter((one) => one.levels.length > 1);
   fillSelects();
+  find("explore").hidden = false;
+  await showPlot();
+  firstPlotDrawn();
   fillLimits();
   for (const id of ["ex-x", "ex-y", "ex-group", "ex-xlog", "ex-ylog", "ex-bars", "ex-device"]) {
     find(id)?.addEventListener("change", refresh);
@@ -37,7 +40,6 @@ async function startExplorer() {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", refresh);
   addEventListener("resize", drawParallel);
   startParallel();
-  find("explore").hidden = false;
   await refresh();
 }
 
@@ -134,16 +136,19 @@ function frontOf(rows, x, y) {
 }
 
 async function refresh() {
-  const [x, y] = [ex.column[find("ex-x").value], ex.column[find("ex-y").value]];
-  const rows = ex.data.names.map((_, row) => row);
-  ex.inside = rows.filter(isInside);
-  ex.front = frontOf(ex.inside, x, y);
-  say(x, y);
-  const drawn = drawScatter(x, y);
+  const drawn = showPlot();
   drawParallel();
   listRows();
   listKept();
   await drawn;
+}
+
+function showPlot() {
+  const [x, y] = [ex.column[find("ex-x").value], ex.column[find("ex-y").value]];
+  ex.inside = ex.data.names.map((_, row) => row).filter(isInside);
+  ex.front = frontOf(ex.inside, x, y);
+  say(x, y);
+  return drawScatter(x, y);
 }
 
 function say(x, y) {

@@ -48,7 +48,7 @@ def test_page_latex_and_csv_have_the_same_numbers(written, made):
                 text = Cell(value=float(row[key] or "nan"), low=low, high=high).text
                 assert text == cell.text
                 assert f">{text}<" in page or f">{text} *<" in page
-                assert latex.escape(text).replace("-", "$-$", cell.value < 0) in tex
+                assert latex.escape(text).replace("-", "$-$", int(cell.value < 0)) in tex
 
 
 def test_latex_compiles_to_the_letter_it_was_given_and_no_more():
