@@ -105,7 +105,7 @@ function drawAxis(pen, one, x, step, height, colour) {
     pen.fillRect(x - 6, high - 3, 12, low - high + 6);
     Object.assign(pen, { fillStyle: colour("--ink"), globalAlpha: 1 });
   }
-  twoLines(pen, titled(one), x, step * 0.95);
+  twoLines(pen, titled(one), x, Math.min(step * 0.95, 2 * MARGIN.side)); // the outer ones stay inside
   const last = one.levels.length - 1;
   const ticks = last < 8 ? one.levels : [one.levels[0], one.levels[last]];
   pen.textAlign = "left";
