@@ -1,4 +1,4 @@
-"""`python -m analysis report STORAGE/STUDY`: the report of a study, from its records alone."""
+"""`python -m analysis`: the report of a study, a front of any table, the records as they are committed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from analysis import evidence as committed
-from analysis import fit_command, report, table
+from analysis import fit_command, frontier_command, report_command, table
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,31 +25,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     one = commands.add_parser("report", help="write one HTML file that opens offline, and print its path")
-    _where(one)
-    one.add_argument("-o", "--output", metavar="FILE.html", help="default: NAME.html in the current folder")
-    one.add_argument("--markdown", metavar="DIR", type=Path, help="also write NAME.md with its SVGs there")
-    one.set_defaults(run=_report)
+    report_command.add_arguments(one)
     two = commands.add_parser("records", help="write a storage's records in the form that is committed")
-    _where(two)
+    two.add_argument("where", metavar="STUDY_OR_RECORDS", help="STORAGE/STUDY, STORAGE/STUDY/VERSION or NAME.jsonl")
+    two.add_argument("--version", help="which version, where a study has several")
     two.add_argument("-o", "--output", metavar="DIR", type=Path, required=True, help="for NAME.jsonl and its examples")
     two.set_defaults(run=_records)
     fit_command.add(commands)
+    frontier_command.add_arguments(commands.add_parser("pareto", help="the front of any table, and its hypervolume"))
     return parser
-
-
-def _where(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("where", metavar="STUDY_OR_RECORDS", help="STORAGE/STUDY, STORAGE/STUDY/VERSION or NAME.jsonl")
-    parser.add_argument("--version", help="which version, where a study has several")
-
-
-def _report(given: argparse.Namespace) -> None:
-    found = table.read(given.where, version=given.version)
-    answered = report.answer(found)
-    path = Path(given.output or f"{found.study}.html")
-    sha256 = report.write_html(found, path, answered=answered)
-    if given.markdown:
-        print(report.write_markdown(found, given.markdown, sha256=sha256, answered=answered).resolve())
-    print(path.resolve())
 
 
 def _records(given: argparse.Namespace) -> None:

@@ -21,6 +21,7 @@ class Interval:
     """An estimate with its interval at `level`; low and high are NaN where there is none to give.
 
     over: what was resampled, 'clips and seeds', 'clips and configurations' or 'clips'; it covers no other choice.
+    error, degrees: the standard error of the draws and its degrees of freedom (Satterthwaite); NaN where not known.
     """
 
     estimate: float
@@ -28,6 +29,20 @@ class Interval:
     high: float
     level: float = 0.95
     over: str = "clips and seeds"
+    error: float = np.nan
+    degrees: float = np.nan
+
+    def p_above(self, value: float) -> float:
+        """One-sided p of 'the truth is at most value' against 'above it', by Student's t; NaN without an error."""
+        if self.error == 0:
+            return 0.0 if self.estimate > value else 1.0
+        return float(stats.t.sf((self.estimate - value) / self.error, self.degrees))
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided p of 'the truth is zero'; NaN without an error."""
+        above = self.p_above(0.0)
+        return 2 * min(above, 1 - above)
 
     @property
     def clear_of_zero(self) -> bool:
@@ -94,13 +109,17 @@ def mean_interval(
         drawn = drawn + shares @ noise.rows
     draws = np.einsum("bc,bc->b", drawn, clip_weights(values.shape[1], rng=rng, resamples=resamples))
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    stretch = _small_sample_stretch(weights @ values, noise, float((weights**2).sum()), level)
+    degrees = degrees_of_freedom(weights @ values, noise, float((weights**2).sum()))
+    # percentiles are those of a normal; few clips and seeds say little about their spread
+    stretch = float(stats.t.ppf((1 + level) / 2, degrees) / stats.norm.ppf((1 + level) / 2))
     return Interval(
         estimate=estimate,
         low=float(estimate + (low - estimate) * stretch),
         high=float(estimate + (high - estimate) * stretch),
         level=level,
         over=over,
+        error=float(draws.std(ddof=1)),
+        degrees=degrees,
     )
 
 
@@ -115,6 +134,11 @@ def _own_noise(values: Floats, groups: Sequence[Hashable]) -> tuple[SeedNoise, s
 def group_mean(scores: ArrayLike, *, groups: Sequence[Hashable]) -> float:
     """The mean of `scores` [rows, clips] in which each group weighs the same, however many rows it has."""
     return float(_group_mean_weights(_codes(groups)) @ np.asarray(scores, dtype=np.float64).mean(axis=1))
+
+
+def clip_means(scores: ArrayLike, *, groups: Sequence[Hashable]) -> Floats:
+    """[clips]: for each clip the mean of `scores` [rows, clips] in which each group weighs the same."""
+    return _group_mean_weights(_codes(groups)) @ np.asarray(scores, dtype=np.float64)
 
 
 def clip_weights(clips: int, *, rng: np.random.Generator, resamples: int) -> Floats:
@@ -134,6 +158,17 @@ def cluster_weights(clusters: Sequence[Hashable], *, rng: np.random.Generator, r
     return drawn[:, codes].astype(np.float64)
 
 
+def degrees_of_freedom(by_clip: Floats, noise: SeedNoise, share: float) -> float:
+    """Satterthwaite's degrees of freedom of the variance of clips and that of seeds, times its share."""
+    parts = [(by_clip.var(ddof=1) / by_clip.size, by_clip.size - 1)] if by_clip.size > 1 else []
+    if noise.degrees:
+        parts.append(((noise.rows.mean(axis=1) ** 2).mean() * share, noise.degrees))
+    total = sum(variance for variance, _ in parts)
+    if total == 0:
+        return float(max(1, by_clip.size - 1))
+    return float(total**2 / sum(variance**2 / degrees for variance, degrees in parts))
+
+
 def _codes(groups: Sequence[Hashable]) -> NDArray[np.intp]:
     first: dict[Hashable, int] = {}
     return np.array([first.setdefault(group, len(first)) for group in groups], dtype=np.intp)
@@ -142,19 +177,6 @@ def _codes(groups: Sequence[Hashable]) -> NDArray[np.intp]:
 def _group_mean_weights(codes: NDArray[np.intp]) -> Floats:
     sizes = np.bincount(codes)
     return 1 / (sizes[codes] * sizes.size)
-
-
-def _small_sample_stretch(by_clip: Floats, noise: SeedNoise, share: float, level: float) -> float:
-    """t / normal quantile at the degrees of freedom of the variance of clips and that of seeds, times its share."""
-    parts = [(by_clip.var(ddof=1) / by_clip.size, by_clip.size - 1)]
-    if noise.degrees:
-        parts.append(((noise.rows.mean(axis=1) ** 2).mean() * share, noise.degrees))
-    total = sum(variance for variance, _ in parts)
-    if total == 0:
-        return 1.0
-    freedom = total**2 / sum(variance**2 / degrees for variance, degrees in parts)
-    upper = (1 + level) / 2
-    return float(stats.t.ppf(upper, freedom) / stats.norm.ppf(upper))
 
 
 def _check(values: Floats, groups: Sequence[Hashable], *, level: float, resamples: int) -> None:

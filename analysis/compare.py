@@ -1,7 +1,8 @@
 """One set of trials against another, paired: the same point, the same seed, the same clips.
 
 Scores are per-clip means with the document frequencies of CIDEr frozen by whoever scored them, so a set's score is the
-mean over its clips and clips can be resampled. numpy and scipy only; the resampling is `bootstrap`.
+mean over its clips and clips can be resampled. numpy and scipy only; the resampling is `bootstrap`, what a difference
+allows one to claim `claims`, how many seeds it would need `power`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.bootstrap import Interval, group_mean, mean_interval
+from analysis.bootstrap import Interval, clip_means, group_mean, mean_interval
+from analysis.power import Plan, plan_of
 
 
 class Member(NamedTuple):
@@ -37,7 +39,11 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """left - right over clips and seeds. clips_left_out: scored in some of the trials only, so compared in none."""
+    """left - right over clips and seeds. clips_left_out: scored in some of the trials only, so compared in none.
+
+    effect_size: the mean difference over the standard deviation of the clips' differences (Cohen's d_z); NaN where they
+    do not differ. clips_won: the share of clips on which left is higher, ties counted half. plan: its noise, for power.
+    """
 
     left: str
     right: str
@@ -47,6 +53,9 @@ class Comparison:
     pairs: int
     clips: int
     clips_left_out: int
+    effect_size: float
+    clips_won: float
+    plan: Plan
 
     def sentence(self, what: str) -> str:
         """What the interval allows one to say, in words."""
@@ -110,6 +119,8 @@ def compare(
     lefts = _matrix(scores, [one.left for one in pairs], common)
     rights = _matrix(scores, [one.right for one in pairs], common)
     groups = [one.key for one in pairs]
+    by_clip = clip_means(lefts - rights, groups=groups)
+    deviation = float(by_clip.std(ddof=1)) if by_clip.size > 1 else 0.0
     return Comparison(
         left=left,
         right=right,
@@ -119,6 +130,9 @@ def compare(
         pairs=len(pairs),
         clips=len(common),
         clips_left_out=len(set.union(*seen)) - len(common),
+        effect_size=float(by_clip.mean()) / deviation if deviation else float("nan"),
+        clips_won=float(((by_clip > 0) + 0.5 * (by_clip == 0)).mean()),
+        plan=plan_of(lefts - rights, groups=groups),
     )
 
 

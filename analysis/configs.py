@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from analysis.bootstrap import Interval, SeedNoise, mean_interval, seed_noise
+from analysis.bootstrap import Interval, seed_noise
+from analysis.draws import mean_intervals
 from analysis.order import in_order
 from analysis.table import COST_COLUMNS, Evidence, config_name
 from vqlora.record import Record, Status
@@ -31,6 +32,7 @@ LABELS = {
     "cost.planned_device_seconds": ("planned time of the trial", "s"),
     "cost.adapter_bytes": ("adapter", "bytes"),
     "cost.base_bytes": ("base", "bytes"),
+    "cost.device_seconds": ("device time, all in all", "s"),
 }
 
 
@@ -92,10 +94,8 @@ def configurations(evidence: Evidence, *, metric: str) -> list[Config]:
     for record in finished(evidence):
         key = (config_name(record.point, evidence.axes), record.provenance.device)
         grouped.setdefault(key, []).append(record)
-    scores = evidence.scores(split="test", metric=metric)
-    common = sorted(set.intersection(*map(set, scores.values()))) if scores else []
-    rows = {trial: [own[clip] for clip in common] for trial, own in scores.items() if common}
-    noise = _noise(grouped, rows)
+    intervals = _intervals(evidence, grouped, metric)
+    unknown = Interval(estimate=np.nan, low=np.nan, high=np.nan)
     return [
         Config(
             name=name,
@@ -106,10 +106,16 @@ def configurations(evidence: Evidence, *, metric: str) -> list[Config]:
             seeds=len(records),
             values=_means(records),
             adapters=tuple(f"{one.trial}/{one.adapter}" for one in records if one.adapter),
-            score=_interval([rows[r.trial] for r in records if r.trial in rows], method_of(records[0]), noise),
+            score=intervals.get((name, device), unknown),
         )
         for (name, device), records in grouped.items()
     ]
+
+
+def common_scores(scores: Mapping[str, Mapping[str, float]]) -> dict[str, list[float]]:
+    """{trial: its scores on the clips that all trials have, in the clips' order}; empty where they share none."""
+    common = sorted(set.intersection(*map(set, scores.values()))) if scores else []
+    return {trial: [own[clip] for clip in common] for trial, own in scores.items() if common}
 
 
 def levels(points: Iterable[Mapping[str, Any]], axis: str) -> list[Any]:
@@ -128,18 +134,24 @@ def _means(records: Sequence[Record]) -> dict[str, float]:
             value = getattr(record.cost, column.removeprefix("cost."))
             if value is not None:
                 found.setdefault(column, []).append(float(value))
-    return {name: float(np.mean(values)) for name, values in found.items()}
+    return {name: sum(values) / len(values) for name, values in found.items()}
 
 
-def _noise(grouped: Mapping[tuple[str, str], Sequence[Record]], rows: Mapping[str, list[float]]) -> SeedNoise | None:
-    trained = [(key, one) for key, records in grouped.items() for one in records if method_of(one) != "zero_shot"]
-    known = [(rows[record.trial], key) for key, record in trained if record.trial in rows]
-    return seed_noise([row for row, _ in known], groups=[key for _, key in known]) if known else None
-
-
-def _interval(rows: Sequence[Sequence[float]], method: str, noise: SeedNoise | None) -> Interval:
-    """The mean of a configuration's seeds; a base as it is has no seed noise."""
-    if not rows:
-        return Interval(estimate=np.nan, low=np.nan, high=np.nan)
-    own = None if method == "zero_shot" else noise
-    return mean_interval(rows, groups=[0] * len(rows), noise=own, rng=np.random.default_rng(0))
+def _intervals(
+    evidence: Evidence, grouped: Mapping[tuple[str, str], Sequence[Record]], metric: str
+) -> Mapping[Any, Interval]:
+    """Of each configuration's test score; a base as it is has no seed noise."""
+    rows = common_scores(evidence.scores(split="test", metric=metric))
+    known = [(key, one) for key, records in grouped.items() for one in records if one.trial in rows]
+    if not known:
+        return {}
+    untrained = {key for key, one in known if method_of(one) == "zero_shot"}
+    trained = [(key, one) for key, one in known if key not in untrained]
+    noise = seed_noise([rows[one.trial] for _, one in trained], groups=[key for key, _ in trained]) if trained else None
+    return mean_intervals(
+        [rows[one.trial] for _, one in known],
+        groups=[key for key, _ in known],
+        noise=noise,
+        fixed=untrained,
+        rng=np.random.default_rng(0),
+    )

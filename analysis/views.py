@@ -13,11 +13,13 @@ import numpy as np
 
 from analysis import pareto
 from analysis.configs import LABELS, Config, amount, label, levels, number
-from analysis.plots import Chart, Grid, Line, Marks
+from analysis.plots import Band, Chart, Grid, Line, Marks
 from analysis.table import Evidence
 from vqlora.record import Status
 
 KEPT = ("adapter kept", "adapter, bytes")  # columns of a frontier's table: what a user takes home
+MOST_LINES = 60  # learning curves above that are drawn as a median and a band a group
+MOST_HOVERS = 200  # configurations up to which a frontier's marks carry labels and hovers; the explorer has them all
 SMOOTH = 12  # learning curves: a window of this share of the points; the loss of one small batch is mostly noise
 
 
@@ -32,10 +34,11 @@ def frontier(configs: Sequence[Config], *, metric: str, direction: str, cost: st
     pareto.refuse_mixed_devices([cost], [config.device for config in known])
     pairs = [[config.values[val], config.values[cost]] for config in known]
     mask = pareto.non_dominated(np.reshape(pairs, (-1, 2)), directions=(direction, "min"))
+    few = len(known) <= MOST_HOVERS
     chosen = {config.name for config, on_front in zip(known, mask, strict=True) if on_front}
     front = sorted((config for config in known if config.name in chosen), key=lambda config: config.values[cost])
     marks = [
-        _marks([one for one in known if one.point.get(group) == value], group, value, style, cost, metric, chosen)
+        _marks([one for one in known if one.point.get(group) == value], group, value, style, cost, metric, chosen, few)
         for style, value in enumerate(levels((config.point for config in known), group))
     ]
     x, y = [config.values[cost] for config in front], [config.values[test] for config in front]
@@ -71,7 +74,8 @@ def grid(configs: Sequence[Config], *, metric: str, across: str, down: str, id: 
     columns, lines = (levels((config.point for config in configs), axis) for axis in (across, down))
     values = [[float(np.mean(cells.get((line, column), [np.nan]))) for column in columns] for line in lines]
     texts = [["" if np.isnan(value) else f"{value:.3f}" for value in row] for row in values]
-    spread = f"from {np.nanmin(values):.3f} to {np.nanmax(values):.3f}"
+    known = [value for row in values for value in row if not np.isnan(value)]
+    spread = f"from {min(known):.3f} to {max(known):.3f}" if known else "none was measured"
     return Grid(
         id=id,
         title=f"{label(metric)} by {across} and {down}",
@@ -102,16 +106,18 @@ def curves(evidence: Evidence, *, group: str, key: str = "loss", id: str = "curv
         dashed = record.status is not Status.DONE
         lines.append(Line(name=f"{group} {value}", x=steps, y=values, style=styles[value], dashed=dashed))
         rows.append((record.trial, str(len(points)), number(values[0]), number(values[-1]), number(steps[-1])))
+    shown, bands = (_named_once(lines), []) if len(lines) <= MOST_LINES else _bundled(lines)
+    how = "dashed lines ended before their last step" if not bands else f"lines are medians by {group}, bands hold 80%"
     return Chart(
         id=id,
         title=f"Learning curves: {label(key)}",
-        summary=f"Training {label(key)} of {len(lines)} trials, as a running mean over 1/{SMOOTH} of the steps; "
-        "dashed lines ended before their last step.",
+        summary=f"Training {label(key)} of {len(lines)} trials, as a running mean over 1/{SMOOTH} of the steps; {how}.",
         x_label="step",
         y_label=f"training {label(key)}",
         header=("trial", "points", "first", "last", "last step"),
         rows=rows,
-        lines=_named_once(lines),
+        lines=shown,
+        bands=bands,
     )
 
 
@@ -144,7 +150,14 @@ def hover(config: Config, metric: str, *, on_front: bool) -> list[str]:
 
 
 def _marks(
-    configs: Sequence[Config], group: str, value: Any, style: int, cost: str, metric: str, chosen: set[str]
+    configs: Sequence[Config],
+    group: str,
+    value: Any,
+    style: int,
+    cost: str,
+    metric: str,
+    chosen: set[str],
+    few: bool,
 ) -> Marks:
     return Marks(
         name=f"{group} {value}",
@@ -152,8 +165,8 @@ def _marks(
         y=[config.values[f"test.{metric}"] for config in configs],
         low=[config.score.low for config in configs],
         high=[config.score.high for config in configs],
-        labels=[mark_label(config, group) for config in configs],
-        hovers=[hover(config, metric, on_front=config.name in chosen) for config in configs],
+        labels=[mark_label(config, group) for config in configs] if few else (),
+        hovers=[hover(config, metric, on_front=config.name in chosen) for config in configs] if few else (),
         style=style,
     )
 
@@ -195,6 +208,22 @@ def _smoothed(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[
     kernel = np.full(window, 1 / window)
     steps, values = (np.convolve([point[side] for point in points], kernel, mode="valid") for side in (0, 1))
     return steps.tolist(), values.tolist()
+
+
+def _bundled(lines: Sequence[Line]) -> tuple[list[Line], list[Band]]:
+    """Each group's median and the band of its middle 80%, over those that have come so far."""
+    medians: list[Line] = []
+    bands: list[Band] = []
+    for name, style in sorted({(line.name, line.style) for line in lines}, key=lambda one: one[1] or 0):
+        own = [line for line in lines if line.name == name]
+        steps = np.linspace(min(line.x[0] for line in own), max(line.x[-1] for line in own), 48)
+        values = np.array([np.interp(steps, line.x, line.y, left=np.nan, right=np.nan) for line in own])
+        reached = ~np.isnan(values).all(axis=0)
+        low, middle, high = np.nanquantile(values[:, reached], [0.1, 0.5, 0.9], axis=0)
+        x = steps[reached].tolist()
+        medians.append(Line(name=name, x=x, y=middle.tolist(), style=style))
+        bands.append(Band(name=f"{name}, 80%", x=x, low=low.tolist(), high=high.tolist()))
+    return medians, bands
 
 
 def _named_once(lines: Sequence[Line]) -> list[Line]:

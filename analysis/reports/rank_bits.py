@@ -35,7 +35,7 @@ def answer(evidence: Evidence) -> Answer:
     adapted = [config for config in configs if config.method != "zero_shot"]
     plots: list[Plot] = [
         *general.frontiers(evidence, configs, group="bits"),
-        views.grid(adapted, metric=metric, across="rank", down="bits"),
+        *([views.grid(adapted, metric=metric, across="rank", down="bits")] if adapted else []),
         *(chart for _, chart in trends if chart),
         *_memory(adapted),
         views.curves(evidence, group="bits"),

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from headless import find_chromium
 from known_truth import BITS, RANKS, Maker, Truth, ended
 
-from analysis import evidence, table
+from analysis import evidence, layout, table
+from analysis.report import report_of
 from vqlora.record import Record, Status
 
 
@@ -45,3 +47,16 @@ def whole(drawn: tuple[list[Record], dict[str, list[dict[str, Any]]]]) -> table.
 def committed(whole: table.Evidence, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The study's records file in the committed form."""
     return evidence.write(whole, tmp_path_factory.mktemp("records"))[0]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    return find_chromium()
+
+
+@pytest.fixture(scope="session")
+def page(whole: table.Evidence, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The study's report as a file."""
+    path = tmp_path_factory.mktemp("page") / "rank_bits.html"
+    path.write_text(layout.html(report_of(whole)))
+    return path

@@ -6,17 +6,16 @@ Skips without Chromium, unless VQLORA_REQUIRE_ALL=1, which makes that a failure.
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from headless import open_page
 
-from analysis import report, table
+from analysis import layout, table
+from analysis.report import report_of
 
 PROBE = """
 <script>
@@ -44,23 +43,6 @@ addEventListener("load", () => setTimeout(() => {
 """
 
 
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None and os.environ.get("VQLORA_REQUIRE_ALL") == "1":
-        pytest.fail("Chromium is required here: apt-get install chromium")
-    if found is None:
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
-    return found
-
-
-@pytest.fixture(scope="session")
-def page(whole: table.Evidence, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("page") / "rank_bits.html"
-    report.write_html(whole, path)
-    return path
-
-
 def visit(chromium: str, page: Path, *, width: int = 1280, dark: bool = False) -> dict:
     """What a script sees that is added to the page, whose policy has to be taken off for that."""
     text = page.read_text()
@@ -72,17 +54,10 @@ def visit(chromium: str, page: Path, *, width: int = 1280, dark: bool = False) -
     return json.loads(found[1])
 
 
-def open_page(chromium: str, page: Path, *, width: int = 1280, dark: bool = False) -> str:
-    scheme = ["--blink-settings=preferredColorScheme=0"] if dark else []
-    options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--dump-dom"]
-    fresh = [f"--user-data-dir={page.parent / 'profile'}", f"--window-size={width},900", "--virtual-time-budget=10000"]
-    command = [chromium, *options, *fresh, *scheme, page.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-
-
 def test_all_plots_are_drawn_with_a_mark_for_each_configuration_or_trial(chromium, page):
     plots = visit(chromium, page)["plots"]
     assert list(plots) == [
+        "ex-plot",
         "frontier-train_peak_gib",
         "frontier-latency_ms",
         "grid",
@@ -90,17 +65,22 @@ def test_all_plots_are_drawn_with_a_mark_for_each_configuration_or_trial(chromiu
         "law-loss",
         "memory",
         "curves",
+        "marginal",
+        "importance",
     ]
     assert all(plot["drawn"] >= 1 and plot["height"] > 200 for plot in plots.values())
     points = {name: plot["points"] for name, plot in plots.items()}
     assert points == {
-        "frontier-train_peak_gib": 12,  # zero-shot has no training memory
+        "ex-plot": 12,  # zero-shot has no training memory
+        "frontier-train_peak_gib": 12,
         "frontier-latency_ms": 15,
         "grid": 0,
         "law-cider": 21,
         "law-loss": 21,
         "memory": 24,
         "curves": 0,
+        "marginal": 7,
+        "importance": 3,
     }
     assert plots["grid"]["cells"] == 1 and plots["curves"]["lines"] == 24
 
@@ -130,7 +110,7 @@ def test_markup_in_records_does_not_run(chromium, drawn, tmp_path):
     records, examples = drawn
     changed = replace(records[1], skipped=[{"id": evil, "reason": evil}], point={"rank": 2, "bits": evil})
     found = table.collect([records[0], changed, *records[2:]], examples, asked=table.Asked(question=evil))
-    report.write_html(found, tmp_path / "evil.html")
+    (tmp_path / "evil.html").write_text(layout.html(report_of(found)))
     seen = visit(chromium, tmp_path / "evil.html")
     assert seen["ran"] is False and seen["fetched"] == []
     assert all(plot["drawn"] for plot in seen["plots"].values())

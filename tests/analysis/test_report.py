@@ -8,50 +8,62 @@ import pytest
 from known_truth import ended
 
 from analysis import __main__ as command
-from analysis import figures, report, table
+from analysis import figures, layout, table, writing
+from analysis.report import report_of
 from vqlora.record import Status
 
 EVIL = "<img src=x onerror=alert(1)></script><script>alert(2)</script>|[x](javascript:alert(3))`"
 
 
 @pytest.fixture(scope="module")
-def page(whole):
-    return report.html(whole, report.answer(whole))
+def made(whole):
+    return report_of(whole)
 
 
-def test_the_report_opens_with_the_verdict_then_the_counts_then_what_was_left_out(page):
+@pytest.fixture(scope="module")
+def html(made):
+    return layout.html(made)
+
+
+def test_the_report_opens_with_the_verdict_then_the_counts_then_what_was_left_out(html):
     order = [
         "LoRA rank 16 is above zero-shot",
         "28 asked · 24 done · 1 stopped · 1 out of memory · 1 failed · 1 without a record",
         "What was left out and why",
+        "Explore the frontier",
+        "What the frontier says",
         'id="frontier-train_peak_gib"',
+        "Scores of all configurations",
+        "What it costs",
         "All trials",
+        "<h2>Methods",
+        "What a journal asks",
         "Provenance",
     ]
-    places = [page.index(text) for text in order]
+    places = [html.index(text) for text in order]
     assert places == sorted(places)
-    assert "clip video17" in page and "no frame could be decoded (6 trials)" in page
+    assert "clip video17" in html and "no frame could be decoded (6 trials)" in html
 
 
-def test_plotly_is_embedded_once_and_nothing_is_named_that_would_be_fetched(page):
-    assert page.count(figures.library()) == 1
-    own = page.replace(figures.library(), "")
+def test_plotly_is_embedded_once_and_nothing_is_named_that_would_be_fetched(html):
+    assert html.count(figures.library()) == 1
+    own = html.replace(figures.library(), "")
     assert not re.search(r"https?://|//cdn|\bsrc=|@import|url\(", own)
-    assert "default-src 'none'" in page
+    assert "default-src 'none'" in html
 
 
-def test_every_plot_has_a_summary_a_text_alternative_and_a_fixed_id(page, whole):
-    for plot in report.answer(whole).plots:
-        assert re.search(rf'id="{plot.id}" role="img" aria-label="[^"]{{40,}}"', page)
+def test_every_plot_has_a_summary_a_text_alternative_and_a_fixed_id(html, made):
+    for plot in made.plots:
+        assert re.search(rf'id="{plot.id}" role="img" aria-label="[^"]{{40,}}"', html)
         assert plot.rows and all(len(row) == len(plot.header) for row in plot.rows)
 
 
-def test_every_trial_is_in_the_table_whatever_became_of_it(page, whole):
-    assert all(f"<td>{record.trial}</td>" in page for record in whole.records)
+def test_every_trial_is_in_the_table_whatever_became_of_it(html, whole):
+    assert all(f"<td>{record.trial}</td>" in html for record in whole.records)
 
 
-def test_equal_records_give_equal_bytes_also_in_another_process(whole, committed, tmp_path):
-    first = report.write_html(whole, tmp_path / "first.html")
+def test_equal_records_give_equal_bytes_also_in_another_process(html, committed, tmp_path):
+    first = writing.whole(tmp_path / "first.html", html.encode())
     made = subprocess.run(
         [sys.executable, "-m", "analysis", "report", str(committed), "-o", str(tmp_path / "second.html")],
         capture_output=True,
@@ -64,12 +76,12 @@ def test_equal_records_give_equal_bytes_also_in_another_process(whole, committed
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first.html", "second.html"]
 
 
-def test_the_committed_form_is_small_reproducible_and_names_the_page(whole, tmp_path):
+def test_the_committed_form_is_small_reproducible_and_names_the_page(made, tmp_path):
     for folder in ("a", "b"):
-        path = report.write_markdown(whole, tmp_path / folder, sha256="f" * 64)
+        path = writing.write_markdown(made, tmp_path / folder, sha256="f" * 64)
     files = sorted(path.parent.iterdir())
     assert [(tmp_path / "a" / path.name).read_bytes() for path in files] == [path.read_bytes() for path in files]
-    assert sum(path.stat().st_size for path in files) < 300_000
+    assert sum(path.stat().st_size for path in files) < 350_000
     text = path.read_text()
     assert "f" * 64 in text
     pictures = re.findall(r"\]\((\S+\.svg)\)", text)
@@ -82,9 +94,9 @@ def test_markup_in_records_is_text_in_every_output(drawn, tmp_path):
     first = ended(replace(records[0], recipe={**records[0].recipe, "base": EVIL}), Status.FAILED, EVIL)
     other = replace(records[1], skipped=[{"id": EVIL, "reason": EVIL}], point={"rank": 2, "bits": EVIL})
     found = table.collect([first, other, *records[2:]], examples, asked=table.Asked(question=EVIL, trials=(EVIL,)))
-    report.write_html(found, tmp_path / "evil.html")
-    report.write_markdown(found, tmp_path, sha256="0")
-    page = (tmp_path / "evil.html").read_text().replace(figures.library(), "")
+    report = report_of(found)
+    writing.write_markdown(report, tmp_path, sha256="0")
+    page = layout.html(report).replace(figures.library(), "")
     assert "<img" not in page and "alert(1)" in page
     assert page.count("</script>") == page.count("<script")
     assert "<img" not in (tmp_path / "rank_bits.md").read_text()
@@ -95,7 +107,7 @@ def test_markup_in_records_is_text_in_every_output(drawn, tmp_path):
 def test_a_study_without_a_finished_trial_still_has_a_report(whole):
     failed = [ended(record, Status.FAILED, "no GPU") for record in whole.records]
     found = table.collect(failed, {}, asked=table.Asked())
-    page = report.html(found, report.answer(found))
+    page = layout.html(report_of(found))
     assert "No trial has finished" in page and "27 asked · 0 done · 27 failed" in page
     assert "script-src 'none'" in page and len(page) < 60_000
 
