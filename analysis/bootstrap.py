@@ -101,13 +101,7 @@ def mean_interval(
     noise, over = (noise, "clips and seeds") if noise else _own_noise(values, groups)
     if values.shape[1] == 1:
         return Interval(estimate=estimate, low=np.nan, high=np.nan, level=level, over=over)
-    drawn = np.broadcast_to(weights @ values, (resamples, values.shape[1]))
-    if noise.degrees:
-        picks = rng.integers(len(noise.rows), size=(resamples, codes.size))
-        shares = np.zeros((resamples, len(noise.rows)))
-        np.add.at(shares, (np.arange(resamples)[:, None], picks), weights)
-        drawn = drawn + shares @ noise.rows
-    draws = np.einsum("bc,bc->b", drawn, clip_weights(values.shape[1], rng=rng, resamples=resamples))
+    draws = _drawn_means(values, weights, noise, rng=rng, resamples=resamples)
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     degrees = degrees_of_freedom(weights @ values, noise, float((weights**2).sum()))
     # percentiles are those of a normal; few clips and seeds say little about their spread
@@ -121,6 +115,19 @@ def mean_interval(
         error=float(draws.std(ddof=1)),
         degrees=degrees,
     )
+
+
+def _drawn_means(
+    values: Floats, weights: Floats, noise: SeedNoise, *, rng: np.random.Generator, resamples: int
+) -> Floats:
+    """[resamples]: the weighted mean of rows over clips drawn anew, with seeds' deviations drawn for every row."""
+    drawn = np.broadcast_to(weights @ values, (resamples, values.shape[1]))
+    if noise.degrees:
+        picks = rng.integers(len(noise.rows), size=(resamples, weights.size))
+        shares = np.zeros((resamples, len(noise.rows)))
+        np.add.at(shares, (np.arange(resamples)[:, None], picks), weights)
+        drawn = drawn + shares @ noise.rows
+    return np.einsum("bc,bc->b", drawn, clip_weights(values.shape[1], rng=rng, resamples=resamples))
 
 
 def _own_noise(values: Floats, groups: Sequence[Hashable]) -> tuple[SeedNoise, str]:

@@ -120,7 +120,6 @@ def compare(
     rights = _matrix(scores, [one.right for one in pairs], common)
     groups = [one.key for one in pairs]
     by_clip = clip_means(lefts - rights, groups=groups)
-    deviation = float(by_clip.std(ddof=1)) if by_clip.size > 1 else 0.0
     return Comparison(
         left=left,
         right=right,
@@ -130,10 +129,15 @@ def compare(
         pairs=len(pairs),
         clips=len(common),
         clips_left_out=len(set.union(*seen)) - len(common),
-        effect_size=float(by_clip.mean()) / deviation if deviation else float("nan"),
+        effect_size=_effect_size(by_clip),
         clips_won=float(((by_clip > 0) + 0.5 * (by_clip == 0)).mean()),
         plan=plan_of(lefts - rights, groups=groups),
     )
+
+
+def _effect_size(by_clip: NDArray[np.float64]) -> float:
+    deviation = float(by_clip.std(ddof=1)) if by_clip.size > 1 else 0.0
+    return float(by_clip.mean()) / deviation if deviation else float("nan")
 
 
 def _matrix(

@@ -15,6 +15,10 @@ from analysis.table import Evidence, config_name
 from vqlora.record import Record
 
 MOST_LEVELS = 24
+MARGINAL = (
+    "averaged over the trained configurations there, each weighing the same. In a study that is not a full grid, "
+    "values also differ in what else they were tried with. Bars: 95% bootstrap over clips and seeds."
+)
 
 
 def plots(evidence: Evidence, found: Results, explained: Importance | None) -> list[Chart]:
@@ -57,9 +61,7 @@ def _marginal(evidence: Evidence, found: Results) -> Chart | None:
     return Chart(
         id="marginal",
         title=f"Marginal effects on {words}",
-        summary=f"{words} on test at each value of each axis, averaged over the trained configurations there, each "
-        "weighing the same. In a study that is not a full grid, values also differ in what else they were tried with. "
-        "Bars: 95% bootstrap over clips and seeds.",
+        summary=f"{words} on test at each value of each axis, {MARGINAL}",
         x_label="",
         y_label=f"{words} on test",
         header=("axis", "value", "trials", words, "95% interval"),

@@ -129,6 +129,17 @@ def first_plot_seconds(page: Path, folder: Path) -> float:
     copy = page.with_name(f"told-{page.name}")
     text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text())
     copy.write_text(text + TELL.replace("PORT", str(server.server_port)))
+    browser = open_browser(copy, folder / f"profile-{page.stem}")
+    try:
+        assert heard.wait(120), "no plot was drawn within two minutes"
+    finally:
+        browser.terminate()
+        browser.wait(30)
+        server.shutdown()
+    return told[0]
+
+
+def open_browser(page: Path, profile: Path) -> subprocess.Popen[bytes]:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     assert chromium, "Chromium is needed: apt-get install chromium"
     options = [
@@ -138,19 +149,8 @@ def first_plot_seconds(page: Path, folder: Path) -> float:
         "--disable-dev-shm-usage",
         "--remote-debugging-port=0",
     ]
-    profile = f"--user-data-dir={folder / f'profile-{page.stem}'}"
-    browser = subprocess.Popen(
-        [chromium, *options, profile, "--window-size=1280,900", copy.as_uri()],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        assert heard.wait(120), "no plot was drawn within two minutes"
-    finally:
-        browser.terminate()
-        browser.wait(30)
-        server.shutdown()
-    return told[0]
+    command = [chromium, *options, f"--user-data-dir={profile}", "--window-size=1280,900", page.as_uri()]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":
