@@ -12,8 +12,9 @@ from torch.utils.flop_counter import sdpa_backward_flop_count, sdpa_flop_count
 from trials import BASES, WARM, recipe
 
 from vqlora.adapters import attach
-from vqlora.cost import ATTENTIONS, GIB, FlopCounter, LivePeak, StepProbe, formulas, percentile, saved_activations
+from vqlora.cost import GIB, LivePeak, StepProbe, percentile, saved_activations
 from vqlora.finetune import finetune
+from vqlora.flops import ATTENTIONS, FlopCounter, formulas
 from vqlora.models.bits import quantised_layer
 from vqlora.models.load import load
 from vqlora.recipe import Bits, Lora, Schedule

@@ -17,7 +17,8 @@ from vqlora.adapters.packed import Rows, Slot, Stack
 from vqlora.finetune import Outcome, finetune
 from vqlora.packing import together as together_module
 from vqlora.packing.keys import packs
-from vqlora.packing.pack import Pack, Wish
+from vqlora.packing.pack import Pack
+from vqlora.packing.steps import Wish
 from vqlora.packing.together import finetune_together
 from vqlora.recipe import Bits, Frames, FullFineTune, Lora, Recipe, Schedule, ZeroShot
 from vqlora.record import Status
@@ -135,9 +136,9 @@ def test_an_error_of_one_trial_is_its_own(monkeypatch: pytest.MonkeyPatch) -> No
 def test_out_of_memory_halves_the_pack_and_only_what_does_not_fit_alone_is_out_of_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import vqlora.packing.pack as pack_module
+    import vqlora.packing.steps as steps_module
 
-    forward, sizes = pack_module._forward, []
+    forward, sizes = steps_module._forward, []
 
     def small_device(wishes: Sequence[Wish]) -> Any:
         rows = sum(len(wish.pairs) for wish in wishes)
@@ -146,7 +147,7 @@ def test_out_of_memory_halves_the_pack_and_only_what_does_not_fit_alone_is_out_o
             raise torch.OutOfMemoryError(f"{rows} rows")
         return forward(wishes)
 
-    monkeypatch.setattr(pack_module, "_forward", small_device)
+    monkeypatch.setattr(steps_module, "_forward", small_device)
     monkeypatch.setattr(together_module.PackedTrial, "_evaluate", lambda self, split: None)
     monkeypatch.setattr(together_module.PackedTrial, "_validate", lambda self, step: None)
     large = replace(MIXED[0], schedule=Schedule(steps=3, batch_size=5, learning_rate=1e-3))

@@ -17,9 +17,10 @@ from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface, PretrainedConfig
 
 from vqlora.adapters import Adapted, attach
-from vqlora.cost import GIB, LATENCY_CLIPS, FlopCounter, saved_activations
+from vqlora.cost import GIB, LATENCY_CLIPS, saved_activations
 from vqlora.data.example import PROMPTS, Message
 from vqlora.evaluation import BATCH, BATCH_TOKENS
+from vqlora.flops import FlopCounter
 from vqlora.models.bits import bits_by_role, linear_bytes
 from vqlora.models.families import IGNORED, family_of
 from vqlora.models.load import Loaded, meta_model, model_type_of, processor_of

@@ -8,8 +8,7 @@ what does not fit alone is out of memory. An error of one trial is raised in tha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from threading import Condition
 from typing import Any, TypeVar
@@ -19,33 +18,16 @@ from torch import Tensor
 
 from vqlora.adapters import Adapted, attach
 from vqlora.adapters.lora import ranks
-from vqlora.adapters.packed import Rows, Slot, Stack, slot_of
+from vqlora.adapters.packed import Slot, Stack, slot_of
 from vqlora.cost import is_out_of_memory
 from vqlora.data.example import Example
-from vqlora.inputs import Inputs, joint_tokens, precision
+from vqlora.inputs import Inputs
 from vqlora.models.load import Loaded
 from vqlora.models.roles import role_of
+from vqlora.packing.steps import Pair, Wish, answers, each, losses_of, train
 from vqlora.recipe import Lora, Method
 
 T = TypeVar("T")
-Pair = tuple[Example, int]  # an example and the reference that it is asked with
-
-
-@dataclass(kw_only=True, eq=False)
-class Wish:
-    """What one trial asks for. run: serves a group of wishes of one kind, and gives a result for each.
-
-    kind: None for a wish that is served by itself.
-    """
-
-    seat: Seat
-    run: Callable[[Sequence[Wish]], Sequence[Any]]
-    kind: str | None = None
-    pairs: Sequence[Pair] = ()
-    settings: Mapping[str, float] = field(default_factory=dict)
-    result: Any = None
-    error: BaseException | None = None
-    is_done: bool = False
 
 
 class Pack:
@@ -70,7 +52,7 @@ class Pack:
             self._present += 1
         seat = Seat(self, method)
         try:
-            self.serve(Wish(seat=seat, run=_each(partial(self._join, method=method, seed=seed))))
+            self.serve(Wish(seat=seat, run=each(partial(self._join, method=method, seed=seed))))
         except BaseException:
             self.leave()
             raise
@@ -169,16 +151,16 @@ class Seat:
     def train(self, pairs: Sequence[Pair], *, rate: float, decay: float, clip: float) -> float:
         """One step on a batch; its loss before the step (mean over its label tokens, nats)."""
         settings = {"rate": rate, "decay": decay, "clip": clip}
-        return self._ask(_train, "train", pairs, settings)
+        return self._ask(train, "train", pairs, settings)
 
     def loss(self, pairs: Sequence[Pair]) -> tuple[float, int]:
         """(mean cross-entropy in nats, label tokens)."""
-        return self._ask(_losses, "loss", pairs, {})
+        return self._ask(losses_of, "loss", pairs, {})
 
     def answer(self, examples: Sequence[Example], *, max_new_tokens: int) -> list[str]:
         """Greedy captions."""
         pairs = [(example, 0) for example in examples]
-        return self._ask(_answers, f"answer {max_new_tokens}", pairs, {"max_new_tokens": max_new_tokens})
+        return self._ask(answers, f"answer {max_new_tokens}", pairs, {"max_new_tokens": max_new_tokens})
 
     def alone(self, measure: Callable[[Adapted], T]) -> T:
         """Runs `measure` while the base carries this trial's adapter only, attached by PEFT as when it runs alone."""
@@ -193,16 +175,16 @@ class Seat:
                 finally:
                     adapted.remove()
 
-        return self.pack.serve(Wish(seat=self, run=_each(run)))
+        return self.pack.serve(Wish(seat=self, run=each(run)))
 
     def quietly(self, run: Callable[[], T]) -> T:
         """Runs something while no step is under way and nobody joins."""
-        return self.pack.serve(Wish(seat=self, run=_each(lambda wish: run())))
+        return self.pack.serve(Wish(seat=self, run=each(lambda wish: run())))
 
     def leave(self) -> None:
         """Gives the place back."""
         try:
-            self.pack.serve(Wish(seat=self, run=_each(lambda wish: self.stack.leave(self.number))))
+            self.pack.serve(Wish(seat=self, run=each(lambda wish: self.stack.leave(self.number))))
         finally:
             self.pack.leave()
 
@@ -241,80 +223,3 @@ class PackedAdapted(Adapted):
 
     def found(self) -> dict[str, dict[str, Any]]:
         return self.seat.found
-
-
-# ---- what runs for a group of wishes ----------------------------------------------------------------------------
-
-
-def _each(run: Callable[[Wish], Any]) -> Callable[[Sequence[Wish]], list[Any]]:
-    return lambda wishes: [run(wish) for wish in wishes]
-
-
-def _train(wishes: Sequence[Wish]) -> list[float]:
-    """One step of each. The sum of their losses has each one's own gradient: no row of one meets another's adapter."""
-    stack = wishes[0].seat.stack
-    try:
-        losses = _forward(wishes)[0]
-        losses.sum().backward()
-    except BaseException:
-        for wish in wishes:
-            stack.gradients[wish.seat.number] = 0
-        raise
-    for wish in wishes:
-        stack.update(wish.seat.number, **wish.settings)
-    return losses.tolist()
-
-
-@torch.no_grad()
-def _losses(wishes: Sequence[Wish]) -> list[tuple[float, int]]:
-    losses, counts = _forward(wishes)
-    return list(zip(losses.tolist(), counts.long().tolist(), strict=True))
-
-
-def _forward(wishes: Sequence[Wish]) -> tuple[Tensor, Tensor]:
-    """Per wish: the mean loss over its label tokens, and how many they are."""
-    loaded = wishes[0].seat.pack.loaded
-    tokens = joint_tokens([_part(wish) for wish in wishes])
-    states = _states(wishes)
-    with _running(wishes, states), precision(loaded.device):
-        losses, rows = loaded.family.token_losses(loaded.model, tokens, states)
-    owners = torch.tensor([place for place, wish in enumerate(wishes) for _ in wish.pairs], device=losses.device)[rows]
-    counts = torch.bincount(owners, minlength=len(wishes)).to(losses.dtype)
-    return torch.zeros_like(counts).index_add(0, owners, losses) / counts, counts
-
-
-@torch.no_grad()
-def _answers(wishes: Sequence[Wish]) -> list[list[str]]:
-    loaded = wishes[0].seat.pack.loaded
-    tokens = joint_tokens([_part(wish) for wish in wishes], generate=True)
-    states = _states(wishes)
-    with _running(wishes, states), precision(loaded.device):
-        texts = loaded.family.generate(
-            loaded.model, loaded.processor, tokens, states, max_new_tokens=int(wishes[0].settings["max_new_tokens"])
-        )
-    rest = iter(texts)
-    return [[next(rest) for _ in wish.pairs] for wish in wishes]
-
-
-def _part(wish: Wish) -> tuple[Inputs, list[Example], list[int]]:
-    return wish.seat.inputs, [example for example, _ in wish.pairs], [reference for _, reference in wish.pairs]
-
-
-def _states(wishes: Sequence[Wish]) -> list[Tensor]:
-    """Vision states of all examples; the tower runs for one trial at a time."""
-    out: list[Tensor] = []
-    for wish in wishes:
-        rows = Rows(slots=(wish.seat.number,), counts=(1,), frames=(1,))
-        with wish.seat.stack.running(rows), wish.seat.pack.loaded.fast():
-            out += wish.seat.inputs.states([example for example, _ in wish.pairs])
-    return out
-
-
-@contextmanager
-def _running(wishes: Sequence[Wish], states: Sequence[Tensor]) -> Iterator[None]:
-    counts = tuple(len(wish.pairs) for wish in wishes)
-    lengths = iter(len(state) for state in states)
-    frames = tuple(sum(next(lengths) for _ in range(count)) for count in counts)
-    rows = Rows(slots=tuple(wish.seat.number for wish in wishes), counts=counts, frames=frames)
-    with wishes[0].seat.stack.running(rows), wishes[0].seat.pack.loaded.fast():
-        yield
