@@ -19,6 +19,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from small_study import small_study
 
+from vqlora.adapters.export import WEIGHTS
 from vqlora.launch import run
 from vqlora.options import Runtime
 from vqlora.record import Record, Status
@@ -27,7 +28,10 @@ from vqlora.store import find_study
 from vqlora.study import Objective, Study
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
-PACKED, ISOLATED = Runtime(executor="packed", report=False), Runtime(executor="isolated", report=False)
+PACKED, ISOLATED = (
+    Runtime(executor="packed", report=False, keep="all"),
+    Runtime(executor="isolated", report=False, keep="all"),
+)
 
 
 def records(runs: str, name: str = "small") -> dict[str, Record]:
@@ -86,7 +90,7 @@ def test_a_packed_study_leaves_a_whole_record_of_every_trial(packed: str) -> Non
         trial = store.trial(record.trial)
         assert {row["split"] for row in trial.examples(record)} == {"val", "test"}
         assert trial.rows()[0] == [dict(row) for row in record.curve]
-        assert record.adapter and trial.place.read(record.adapter)
+        assert record.adapter and trial.place.read(f"{record.adapter}/{WEIGHTS}")
     assert store.check() == []
     asked = store.asked()
     assert asked and {one["trial"] for one in asked["trials"]} == set(found) and asked["axes"] == {"rank": [1, 2]}
@@ -115,7 +119,7 @@ def test_an_isolated_trial_gives_what_the_packed_one_gave_to_the_bit(packed: str
     assert isolated.provenance.executor == "isolated"
     assert isolated.metrics == same.metrics
     assert losses(isolated) == losses(same)
-    adapters = [find_study(f"{where}/small").trial(one.trial).place.read(one.adapter or "") for where, one in
+    adapters = [find_study(f"{where}/small").trial(one.trial).place.read(f"{one.adapter}/{WEIGHTS}") for where, one in
                 ((runs, isolated), (packed, same))]  # fmt: skip
     assert adapters[0] == adapters[1]
 

@@ -46,6 +46,7 @@ def ask(study: Study, point: Mapping[str, Any], seed: int) -> Asked:
         raise ValueError(f"study {study.name}: axis {odd[0]!r} holds {point[odd[0]]!r}; axes hold scalars")
     try:
         recipe = study.recipe(**point, base=study.base, data=study.data, steps=study.steps, seed=seed)
+        recipe = with_settings(recipe, study.settings)
     except ValueError as error:
         raise ValueError(f"study {study.name} at {dict(point)}: {error}") from error
     fingerprint = recipe.fingerprint()
@@ -74,7 +75,36 @@ def expand(study: Study) -> list[Asked]:
     points = [] if study.searcher else sample_points(study, study.samples)
     if not points and not study.searcher:
         raise ValueError(f"study {study.name}: the space {dict(study.space)} holds no trial; give every axis a value")
-    return ask_points(study, [*points, *study.points])
+    return ask_points(study, _narrowed(study, [*points, *study.points]))
+
+
+def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
+    """The recipe with fields set by path, such as {'frames.size': 448}. ValueError for a field it does not have."""
+    plain = to_json(recipe)
+    for path, value in settings.items():
+        *above, name = path.split(".")
+        inside = plain
+        for part in above:
+            inside = inside.get(part) if isinstance(inside, dict) else None
+        if not isinstance(inside, dict) or name not in inside:
+            known = [key if not isinstance(item, dict) else f"{key}.{'|'.join(item)}" for key, item in plain.items()]
+            raise ValueError(f"the recipe has no field {path!r} to set; it has {', '.join(known)}")
+        inside[name] = value
+    return recipe_from_json(plain) if settings else recipe
+
+
+def _narrowed(study: Study, points: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those that `study.only` names. ValueError for an axis that is none, and where nothing is left."""
+    known = {axis for point in points for axis in point}
+    unknown = sorted(set(study.only) - (known or set(study.space)))
+    if unknown:
+        raise ValueError(f"study {study.name}: --only names {unknown[0]!r}; its axes are {', '.join(sorted(known))}")
+    kept = [p for p in points if all(str(p.get(axis)) in values for axis, values in study.only.items())]
+    if not kept and points:
+        raise ValueError(
+            f"study {study.name}: no listed point has {dict(study.only)}; see --dry-run for those there are"
+        )
+    return kept
 
 
 def axes(study: Study, asked: Sequence[Asked]) -> dict[str, list[Any]]:

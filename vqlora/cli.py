@@ -5,6 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+RECORD_HELP = "a trial's record.json or folder, or FILE.jsonl#TRIAL"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,6 +77,52 @@ def inspect(given: argparse.Namespace) -> int:
     return 0
 
 
+def rerun(given: argparse.Namespace) -> int:
+    """A trial once more, old and new scores side by side; 0 where they agree, else 1."""
+    from vqlora.recall import find_record
+    from vqlora.rerun import rerun as again
+
+    found = find_record(given.record)
+    how = {"seed": given.seed, "base": given.base, "data": given.data, "anyway": given.anyway}
+    return 0 if again(found, device=_device(given), **how) else 1
+
+
+def caption(given: argparse.Namespace) -> int:
+    """Captions of the user's own videos."""
+    from vqlora.caption import caption_files
+
+    return caption_files(given.adapter, given.videos, device=_device(given), base=given.base)
+
+
+def train(given: argparse.Namespace) -> int:
+    """A record's recipe further, or on other data."""
+    from vqlora.further import further
+    from vqlora.recall import find_record
+
+    how = {"steps": given.steps, "storage": given.storage, "data": given.data, "base": given.base}
+    return further(find_record(given.source), device=_device(given), rate=given.rate, anew=given.anew, **how)
+
+
+def shapes(given: argparse.Namespace) -> int:
+    """Writes the embedded clips as a folder in MSR-VTT's layout."""
+    from vqlora.data.shapes_write import write_shapes
+
+    folder = Path(given.folder).expanduser()
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(f"{folder} is not empty; name a new folder")
+    write_shapes(given.preset, folder, side=given.size)
+    print(f"use it as --data msrvtt:{folder}")
+    return 0
+
+
+def _device(given: argparse.Namespace) -> str:
+    if given.device:
+        return given.device
+    from vqlora.preview import planned_device
+
+    return planned_device()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vqlora", description="Studies of QLoRA on video-language models: the tools.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -91,7 +141,37 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--batch-size", type=int, default=8, help="clips a step (%(default)s)")
     one.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="bf16 or fp32 (%(default)s)")
     one.set_defaults(run=plan)
+    one = _record_command(commands, "rerun", "a trial once more from its record: old and new scores side by side")
+    one.add_argument("record", metavar="RECORD", help=RECORD_HELP)
+    one.add_argument("--seed", type=int, metavar="S", help="another seed than the record's")
+    one.add_argument("--data", metavar="DATA", help="where the same data lie now, if elsewhere")
+    one.add_argument("--anyway", action="store_true", help="run although data or base changed")
+    one.set_defaults(run=rerun)
+    one = _record_command(commands, "caption", "captions of your own videos by an adapter that a study kept")
+    one.add_argument("adapter", metavar="ADAPTER", help="an adapter's or a trial's folder")
+    one.add_argument("videos", metavar="VIDEO", nargs="+")
+    one.set_defaults(run=caption)
+    one = _record_command(commands, "train", "train a record's adapter further, or on other data")
+    one.add_argument("--from", dest="source", metavar="RECORD", required=True, help=RECORD_HELP)
+    one.add_argument("--steps", type=int, metavar="N", required=True, help="optimisation steps")
+    one.add_argument("--data", metavar="DATA", help="another data set (the record's)")
+    one.add_argument("--rate", type=float, metavar="R", help="peak learning rate (the record's)")
+    one.add_argument("--anew", action="store_true", help="from the base, not from the record's adapter")
+    one.add_argument("--storage", default="./runs", metavar="PLACE", help="folder, s3:// or gs:// (%(default)s)")
+    one.set_defaults(run=train)
+    one = commands.add_parser("shapes", help="write the embedded clips as a folder in MSR-VTT's layout")
+    one.add_argument("folder", metavar="FOLDER", help="new or empty")
+    one.add_argument("--preset", default="tiny", help="tiny, small or full (%(default)s)")
+    one.add_argument("--size", type=int, default=112, help="side in pixels, a multiple of 112 (%(default)s)")
+    one.set_defaults(run=shapes)
     one = commands.add_parser("inspect", help="roles, parameters and linear layers of a base")
     one.add_argument("base", metavar="BASE", help="embedded:NAME, random:NAME, a folder or a hub id")
     one.set_defaults(run=inspect)
     return parser
+
+
+def _record_command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
+    one = commands.add_parser(name, help=text)
+    one.add_argument("--base", metavar="BASE", help="where the same base lies now, if elsewhere")
+    one.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 (a GPU where there is one)")
+    return one

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -85,14 +86,22 @@ def check_recipe(recipe: Recipe) -> None:
         check_roles(model_type, recipe.method.roles, "FullFineTune.roles")
 
 
-def finetune(recipe: Recipe, *, device: str, progress: Progress | None = None, warm: Warm | None = None) -> Outcome:
-    """Runs one trial on `device` ('cpu', 'cuda', 'cuda:1').
+def finetune(
+    recipe: Recipe,
+    *,
+    device: str,
+    progress: Progress | None = None,
+    warm: Warm | None = None,
+    start: bytes | None = None,
+) -> Outcome:
+    """Runs one trial on `device` ('cpu', 'cuda', 'cuda:1'). start: the adapter that `recipe.start` names.
 
     Running out of memory and being stopped are outcomes. Bad input raises ValueError; any other error passes through.
     """
-    start = time.perf_counter()
+    began = time.perf_counter()
     warm = warm or Warm()
     check_recipe(recipe)
+    check_start(recipe, start)
     data = warm.data(recipe)
     target = torch.device(device)
     try:
@@ -102,9 +111,11 @@ def finetune(recipe: Recipe, *, device: str, progress: Progress | None = None, w
             torch.manual_seed(recipe.seed)
             adapted = attach(loaded, recipe.method, seed=recipe.seed)
             try:
+                if start is not None:
+                    adapted.load_bytes(start)
                 memory = warm.states(loaded)
                 inputs = Inputs(adapted=adapted, store=data.store, memory=memory, language=recipe.language)
-                trial = Trial(recipe, data, inputs, progress or Silent(), held_by_others=held, start=start)
+                trial = Trial(recipe, data, inputs, progress or Silent(), held_by_others=held, start=began)
                 return trial.run()
             finally:
                 if adapted.is_removable:
@@ -118,8 +129,22 @@ def finetune(recipe: Recipe, *, device: str, progress: Progress | None = None, w
             error=f"{type(error).__name__}: {error}",
             data_digest=data.digest,
             skipped=data.skipped,
-            cost=Cost(device_seconds=(time.perf_counter() - start) * world()[1]),
+            cost=Cost(device_seconds=(time.perf_counter() - began) * world()[1]),
         )
+
+
+def check_start(recipe: Recipe, start: bytes | None) -> None:
+    """ValueError unless `start` is the adapter that the recipe names, or both are absent."""
+    digest = None if start is None else adapter_digest(start)
+    if digest != recipe.start:
+        raise ValueError(
+            f"the recipe goes on from the adapter {recipe.start}, given is {digest}; give the one it names"
+        )
+
+
+def adapter_digest(content: bytes) -> str:
+    """SHA-256 of an adapter's file, first 16 hex digits."""
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

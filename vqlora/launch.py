@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import NoReturn
 
 from vqlora.asked import Asked, ask_points, axes, expand, sample_points
+from vqlora.keeping import keep_adapters
 from vqlora.options import Runtime, read_options
 from vqlora.record import Record, Status
 from vqlora.store import StudyStore, study_store
@@ -62,6 +63,9 @@ def run(study: Study, arguments: Sequence[str], runtime: Runtime) -> int:
         flush=True,
     )
     status = _run_missing(study, runtime, store, listed, answers) if missing or searched else 0
+    if status != INTERRUPTED:  # else the frontier is not known yet
+        kept, given_up = keep_adapters(store, study.objectives, runtime.keep)
+        print(f"adapters: {kept} kept ({runtime.keep}), {given_up} given up now", flush=True)
     if runtime.report and store.read().records:
         _report(store, runtime)
     return status

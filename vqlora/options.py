@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from vqlora.study import Study
 
 Executor = Literal["auto", "isolated", "packed"]
+Keep = Literal["frontier", "all", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +23,8 @@ class Runtime:
     packed unless a trial needs several workers. concurrency: trials at once; None = as many as there are devices.
     workers: Ray Train workers of one isolated trial. cpus_per_worker, gpus_per_worker: None = one GPU where the cluster
     has any, and one CPU. start_limit_seconds: a study whose workers don't start within it ends with an error.
+    keep: whose adapters stay in the storage. memory_cap_gib: of a worker's GPU memory, past which a trial is out of
+    memory, as on a smaller card; it stands in the record.
     """
 
     storage: str = "./runs"
@@ -34,6 +38,8 @@ class Runtime:
     dry_run: bool = False
     fresh: bool = False
     report: bool = True
+    keep: Keep = "frontier"
+    memory_cap_gib: float | None = None
 
     def __post_init__(self) -> None:
         if self.executor not in get_args(Executor):
@@ -46,6 +52,10 @@ class Runtime:
             raise ValueError(f"a trial on {self.workers} workers cannot be packed; use the executor 'isolated'")
         if self.max_failures < 0:
             raise ValueError(f"max_failures {self.max_failures} must be >= 0")
+        if self.keep not in get_args(Keep):
+            raise ValueError(f"keep {self.keep!r} is unknown; use one of {get_args(Keep)}")
+        if self.memory_cap_gib is not None and self.memory_cap_gib <= 0:
+            raise ValueError(f"memory cap {self.memory_cap_gib} GiB must be > 0")
         if self.start_limit_seconds <= 0:
             raise ValueError(f"start_limit_seconds {self.start_limit_seconds} must be > 0")
 
@@ -65,6 +75,8 @@ def read_options(study: Study, arguments: Sequence[str], runtime: Runtime) -> tu
         data=given.data or study.data,
         steps=study.steps if given.steps is None else given.steps,
         seeds=study.seeds if given.seeds is None else given.seeds,
+        only=_pairs(given.only, "--only", lambda text: tuple(text.split(","))) or study.only,
+        settings={**study.settings, **_pairs(given.set, "--set", _value)},
     )
     if changed.steps < 1:
         raise ValueError(f"--steps {changed.steps} must be >= 1")
@@ -75,15 +87,38 @@ def read_options(study: Study, arguments: Sequence[str], runtime: Runtime) -> tu
         concurrency=given.concurrency,
         dry_run=given.dry_run,
         fresh=given.fresh,
+        keep=given.keep,
+        memory_cap_gib=given.memory_cap_gib,
     )
 
 
 def _with_version(frozen: Study, changed: Study) -> Study:
     """Another base, data or length is another version, so that one table never mixes them."""
-    workload = (changed.base, changed.data, changed.steps)
+    workload: tuple[Any, ...] = (changed.base, changed.data, changed.steps)
+    if changed.settings != frozen.settings:
+        workload += (sorted(changed.settings.items()),)
     if workload == (frozen.base, frozen.data, frozen.steps):
         return changed
     return replace(changed, version=f"{frozen.version}-{hashlib.sha256(repr(workload).encode()).hexdigest()[:6]}")
+
+
+def _pairs(texts: Sequence[str], option: str, read: Callable[[str], Any]) -> dict[str, Any]:
+    """{name: value} of 'NAME=VALUE' texts."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, mark, value = text.partition("=")
+        if not (name and mark and value):
+            raise ValueError(f"{option} {text!r} is not NAME=VALUE")
+        found[name] = read(value)
+    return found
+
+
+def _value(text: str) -> Any:
+    """A number, true, false or null where the text is one in JSON, else the text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _parser(study: Study, runtime: Runtime) -> argparse.ArgumentParser:
@@ -96,6 +131,10 @@ def _parser(study: Study, runtime: Runtime) -> argparse.ArgumentParser:
     add("--seeds", type=int, metavar="N", help=f"seeds 0..N-1 of every point ({study.seeds})")
     add("--concurrency", type=int, default=runtime.concurrency, metavar="N", help="trials at once (one per device)")
     add("--executor", choices=get_args(Executor), default=runtime.executor, help="how trials run (%(default)s)")
+    add("--keep", choices=get_args(Keep), default=runtime.keep, help="whose adapters stay (%(default)s)")
+    add("--memory-cap-gib", type=float, metavar="G", help="of GPU memory for a trial, as on a smaller card (none)")
+    add("--only", action="append", default=[], metavar="AXIS=V,V", help="of the listed points those with these values")
+    add("--set", action="append", default=[], metavar="FIELD=V", help="in every recipe, such as frames.size=448")
     add("--dry-run", action="store_true", help="print the trials, their memory and cost, and take no device")
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="run what is missing (the default)")

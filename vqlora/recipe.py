@@ -171,6 +171,7 @@ class Recipe:
     base: 'embedded:videollama', 'embedded:flamingo', 'random:FAMILY-SIZE', a hub id or a path.
     data: 'shapes:small', 'msrvtt:PATH', ...; several with weights as 'a:P=0.7,b:P=0.3'.
     max_skipped_share: clips that fail to decode are skipped and counted; past this share the trial fails.
+    start: digest of the adapter whose weights training goes on from; None = the method's own initial weights.
     """
 
     base: str
@@ -184,6 +185,7 @@ class Recipe:
     max_new_tokens: int = 64
     max_skipped_share: float = 0.05
     seed: int = 0
+    start: str | None = None
 
     def __post_init__(self) -> None:
         _require(bool(self.base), "base is empty; name an embedded base, a hub id or a path")
@@ -203,9 +205,10 @@ class Recipe:
 
 
 def to_json(value: Any) -> Any:
-    """Dataclasses, mappings and tuples as plain JSON values; a method carries its `kind`."""
+    """Dataclasses, mappings and tuples as plain JSON values; a method carries its `kind`, a field of None is left out."""
     if is_dataclass(value) and not isinstance(value, type):
-        plain = {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
+        given = {f.name: getattr(value, f.name) for f in fields(value)}
+        plain = {name: to_json(item) for name, item in given.items() if item is not None}
         return {"kind": value.kind, **plain} if isinstance(value, Method) else plain
     if isinstance(value, Mapping):
         return {key: to_json(item) for key, item in sorted(cast("Mapping[str, Any]", value).items())}

@@ -36,7 +36,7 @@ class Cost:
 
     Peaks: on a GPU the allocator's peak, on a CPU counted from tensors (weights, optimizer, gradients, saved
     activations). latency: one clip, frames decoded, to the last generated token. FLOPs: one multiply-add = 2;
-    `train_flops` is the whole training, `infer_flops` one clip.
+    `train_flops` is the whole training, `infer_flops` one clip. planned_*: what `vqlora.planner` predicted, on a GPU.
     """
 
     train_seconds: float | None = None
@@ -51,12 +51,14 @@ class Cost:
     adapter_bytes: int | None = None
     base_bytes: int | None = None
     device_seconds: float | None = None
+    planned_train_peak_gib: float | None = None
+    planned_device_seconds: float | None = None
     how: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """With what a trial ran. `dirty`: the working tree differed from `commit`."""
+    """With what a trial ran. dirty: the working tree differed from `commit`. memory_cap_gib: set on its GPU's memory."""
 
     commit: str | None
     dirty: bool | None
@@ -67,6 +69,7 @@ class Provenance:
     base_digest: str | None = None
     decoder: str | None = None
     executor: str | None = None
+    memory_cap_gib: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +136,8 @@ def record_from_json(text: str) -> Record:
     body = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
     if hashlib.sha256(body.encode()).hexdigest() != digest:
         raise ValueError(f"record of trial {plain.get('trial')!r}: the digest does not match its content")
+    if plain.get("schema") != SCHEMA:
+        raise ValueError(f"record schema {plain.get('schema')} is not {SCHEMA}; read it with the version that wrote it")
     unknown = sorted(set(plain) - {f.name for f in fields(Record)})
     if unknown:
         raise ValueError(f"record has the unknown field {unknown[0]!r}")

@@ -59,6 +59,14 @@ class Place:
         with self.filesystem.open_output_stream(path, compression=None) as stream:
             stream.write(content)
 
+    def replace(self, name: str, content: bytes) -> None:
+        """Writes a file so that a reader, also after a crash, sees the old content or the new one, never a part."""
+        if not self.is_local:  # object stores show a file when it is whole
+            return self.write(name, content)
+        draft = f".{name}-{uuid.uuid4().hex}"
+        self.write(draft, content)
+        os.replace(f"{self.path}/{draft}", f"{self.path}/{name}")
+
     def remove_folder(self, name: str) -> None:
         """Removes a folder and all in it where that is allowed; in some buckets it is not, and it only wastes space."""
         with suppress(OSError):

@@ -5,11 +5,11 @@
                                          /part-NNNN.jsonl     what it reported (`vqlora.ledger`)
                                          /state-0.bin -1.bin   its last two checkpoints, emptied at the end
                                          /examples.jsonl.gz   captions and scores clip by clip
-                                         /adapter.safetensors what it trained
+                                         /adapter/             what it trained, as PEFT loads it, with a model card
                                /record.json                   written last; `attempt` says whose it is
 
-Only record.json is ever replaced, and never one that answers the question unless asked to start afresh; the one
-replaced is kept in its attempt's folder. Standard library, pyarrow and `vqlora.record`.
+Only record.json is ever replaced: when asked to start afresh, the earlier one kept in its attempt's folder, and when an
+adapter is given up, which it then no longer names. Standard library, pyarrow and `vqlora.record`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import gzip
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vqlora.ledger import PART, SLOTS, Broken, Ledger, merge, read_attempt, read_state
@@ -28,8 +28,8 @@ from vqlora.storage import Place, open_place
 ANSWERS = frozenset({Status.DONE, Status.STOPPED, Status.OUT_OF_MEMORY})  # a FAILED trial is tried again on relaunch
 ATTEMPT = re.compile(r"attempt-(\d+)")
 RECORD, START, ASKED = "record.json", "start.json", "study.json"
-EXAMPLES, ADAPTER = "examples.jsonl.gz", "adapter.safetensors"
-OURS = re.compile("|".join([PART.pattern, *map(re.escape, (*SLOTS, RECORD, START, EXAMPLES, ADAPTER))]))
+EXAMPLES, ADAPTER = "examples.jsonl.gz", "adapter"
+OURS = re.compile("|".join([PART.pattern, *map(re.escape, (*SLOTS, RECORD, START, EXAMPLES))]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +85,19 @@ class TrialStore:
         """Captions and scores clip by clip; the bytes depend on the rows only."""
         lines = "".join(json.dumps(row, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
         self.attempt(attempt).write(EXAMPLES, gzip.compress(lines.encode(), mtime=0))
+
+    def write_adapter(self, attempt: int, files: Mapping[str, bytes]) -> None:
+        """What was trained, as a folder of files."""
+        place = self.attempt(attempt).inside(ADAPTER)
+        for name, content in files.items():
+            place.write(name, content)
+
+    def drop_adapter(self) -> None:
+        """Gives up the adapter: the record says so first, safely, so that no record names a file that is gone."""
+        record = self.record()
+        if record is not None and record.adapter is not None:
+            self.place.replace(RECORD, (record_to_json(replace(record, adapter=None)) + "\n").encode())
+            self.place.remove_folder(record.adapter)
 
     def write_record(self, record: Record) -> None:
         """Finishes the trial. What else belongs to the attempt must be written before."""

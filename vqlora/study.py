@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from vqlora.recipe import Recipe
@@ -39,7 +39,8 @@ class Study:
     recipe: called as recipe(**point, base=, data=, steps=, seed=). searcher and scheduler: called without
     arguments when the study starts and give a Ray Tune searcher and trial scheduler; None = the grid, no stopping.
     points: asked beside the space, such as a reference that no grid holds.
-    samples: Tune's num_samples. A study whose frozen workload changes gets a new version.
+    only: {axis: values as texts}; listed points with another value are left out. settings: {field of the recipe, such
+    as 'frames.size': value} in every trial. samples: Tune's num_samples. A study whose frozen workload changes gets a new version.
     """
 
     name: str
@@ -54,6 +55,8 @@ class Study:
     seeds: int = 1
     samples: int = 1
     points: tuple[Mapping[str, Any], ...] = ()
+    only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     searcher: Callable[[], Any] | None = None
     scheduler: Callable[[], Any] | None = None
 

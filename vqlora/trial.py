@@ -96,9 +96,20 @@ def is_news(row: Mapping[str, Any], steps: int) -> bool:
 
 
 def run_trial(
-    asked: Asked, store: StudyStore, *, device: str, executor: str, channel: Channel, warm: Warm | None = None
+    asked: Asked,
+    store: StudyStore,
+    *,
+    device: str,
+    executor: str,
+    channel: Channel,
+    warm: Warm | None = None,
+    start: bytes | None = None,
 ) -> Record:
-    """Runs a trial and writes its record last. An error of the trial is its record, not an exception."""
+    """Runs a trial and writes its record last. An error of the trial is its record, not an exception.
+
+    start: the adapter that `recipe.start` names.
+    """
+    from vqlora.adapters.export import adapter_files
     from vqlora.finetune import Outcome, finetune
     from vqlora.provenance import provenance
 
@@ -109,7 +120,7 @@ def run_trial(
     _write_start(trial, number, where, started_at)
     keeper = Keeper(trial=trial, ledger=ledger, channel=channel, steps=asked.recipe.schedule.steps)
     try:
-        outcome = finetune(asked.recipe, device=device, progress=keeper, warm=warm)
+        outcome = finetune(asked.recipe, device=device, progress=keeper, warm=warm, start=start)
     except Exception as error:  # any error of a trial is a finding of the study; the others go on
         text = f"{type(error).__name__}: {error}"
         if not isinstance(error, ValueError):
@@ -119,8 +130,8 @@ def run_trial(
     record = _record(asked, outcome, where, number, started_at)
     if outcome.examples and record.status is outcome.status:
         trial.write_examples(number, outcome.examples)
-    if outcome.adapter_state:
-        trial.attempt(number).write(ADAPTER, outcome.adapter_state)
+    if outcome.adapter_state and record.adapter:
+        trial.write_adapter(number, adapter_files(outcome.adapter_state, record))
     trial.write_record(record)
     trial.drop_states()
     return record

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,8 @@ from vqlora.models.bits import report
 from vqlora.models.load import Loaded
 from vqlora.models.roles import role_of
 from vqlora.recipe import Method, to_json
+
+PEFT_PREFIX = "base_model.model."
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,15 +59,25 @@ class Adapted:
                 raise ValueError(f"{name} is {tuple(state[name].shape)} in the adapter, {tuple(parameter.shape)} here")
             parameter.copy_(state[name])
 
-    def to_bytes(self) -> bytes:
-        """The trained parameters as a safetensors file; its metadata names the method and the base's digest."""
-        about = {"method": to_json(self.method), "base_digest": self.loaded.digest}
-        # One key: safetensors writes several in an order that differs from call to call.
-        return safetensors.torch.save(self.state(), {"vqlora": json.dumps(about, sort_keys=True)})
+    @property
+    def _prefix(self) -> str:
+        """What PEFT puts before the names of a model's layers; full fine-tuning keeps the base's own names."""
+        return PEFT_PREFIX if self.method.kind == "lora" else ""
 
-    def load_file(self, path: Path) -> None:
-        """Takes over a file written from `to_bytes`. ValueError if it does not fit."""
-        self.load_state(safetensors.torch.load_file(path))
+    def to_bytes(self) -> bytes:
+        """The trained parameters as a safetensors file, named as PEFT does; metadata: the method, the base's digest."""
+        about = {"method": to_json(self.method), "base_digest": self.loaded.digest}
+        state = {self._prefix + name: value for name, value in self.state().items()}
+        # One key: safetensors writes several in an order that differs from call to call.
+        return safetensors.torch.save(state, {"vqlora": json.dumps(about, sort_keys=True)})
+
+    def load_bytes(self, content: bytes) -> None:
+        """Takes over what `to_bytes` gave. ValueError if it does not fit, or is no safetensors file."""
+        try:
+            state = safetensors.torch.load(content)
+        except safetensors.SafetensorError as error:
+            raise ValueError(f"the adapter is no safetensors file: {error}") from error
+        self.load_state({name.removeprefix(self._prefix): value for name, value in state.items()})
 
     def found(self) -> dict[str, dict[str, Any]]:
         """What the built model holds per role, see `vqlora.models.bits.report`."""

@@ -7,6 +7,9 @@ are injected into the plain model, so families see it as it is. `prepare_model_f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -29,18 +32,25 @@ def ranks(loaded: Loaded, method: Lora) -> dict[str, int]:
     return {name: rank for role, rank in wanted.items() for name in layers[role]}
 
 
-def attach_lora(loaded: Loaded, method: Lora, *, seed: int) -> Adapted:
-    """Adds B A to every linear layer of the ranked roles: B = 0, A by PEFT's initialisation from `seed`, both fp32."""
-    from peft import LoraConfig, inject_adapter_in_model
+def lora_config(method: Lora, ranks: Mapping[str, int]) -> Any:
+    """PEFT's configuration of adapters on layers by full name, {layer: rank}."""
+    from peft import LoraConfig
 
-    model, wanted = loaded.model, ranks(loaded, method)
-    config = LoraConfig(
-        target_modules=list(wanted),
-        rank_pattern=wanted,
+    return LoraConfig(
+        target_modules=list(ranks),
+        rank_pattern=dict(ranks),
         lora_alpha=method.alpha,  # type: ignore[arg-type]  # annotated int, used as a number
         use_rslora=method.rslora,
         lora_dropout=method.dropout,
     )
+
+
+def attach_lora(loaded: Loaded, method: Lora, *, seed: int) -> Adapted:
+    """Adds B A to every linear layer of the ranked roles: B = 0, A by PEFT's initialisation from `seed`, both fp32."""
+    from peft import inject_adapter_in_model
+
+    model, wanted = loaded.model, ranks(loaded, method)
+    config = lora_config(method, wanted)
     # PEFT picks its layers for quantised linears only on models that say so; a mixed plan may hold both.
     model.is_loaded_in_4bit = model.is_loaded_in_8bit = True
     with torch.random.fork_rng(devices=[loaded.device] if loaded.device.type == "cuda" else []):
