@@ -18,7 +18,7 @@ from vqlora.cost import StepProbe, how, measure_inference
 from vqlora.evaluation import Evaluation, answer, evaluate
 from vqlora.inputs import Inputs
 from vqlora.models.bits import bits_by_role, model_bytes
-from vqlora.models.load import model_type_of
+from vqlora.models.load import check_checkpoint, model_type_of
 from vqlora.models.roles import check_roles
 from vqlora.recipe import FullFineTune, Lora, Recipe
 from vqlora.record import Cost, Status
@@ -77,8 +77,10 @@ class Outcome:
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """ValueError if the recipe's base is unknown or lacks a role that its bits or method name. Takes no device."""
+    """ValueError if the recipe's base is unknown, its shards are not its class's, or it lacks a role that bits or method
+    name. Takes no device."""
     model_type = model_type_of(recipe.base)
+    check_checkpoint(recipe.base)
     bits_by_role(recipe.bits, model_type)
     if isinstance(recipe.method, Lora):
         check_roles(model_type, [role for role, rank in recipe.method.rank.items() if rank], "Lora.rank")

@@ -49,16 +49,6 @@ def bits_by_role(bits: Bits, model_type: str) -> dict[str, int]:
     return out
 
 
-def quantise(model: nn.Module, model_type: str, bits: Bits, device: torch.device) -> None:
-    """Replaces linear layers as the plan says and moves the whole model to the device, layer by layer."""
-    plan = bits_by_role(bits, model_type)
-    for role, names in linear_layers(model, model_type).items():
-        for name in names if plan[role] < 16 else ():
-            model.set_submodule(name, quantised_layer(model.get_submodule(name), plan[role], bits, device))
-    model.to(device)
-    model.requires_grad_(False)
-
-
 def quantised_layer(dense: Any, layer_bits: int, bits: Bits, device: torch.device) -> nn.Module:
     """The bitsandbytes layer of a dense one, frozen, on the device; its dense weight is quantised there."""
     bnb = _bitsandbytes()

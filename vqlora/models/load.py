@@ -1,8 +1,8 @@
 """From the name of a base to a model at its bits on its device.
 
 Names: `embedded:videollama`, `embedded:flamingo` (committed weights), `random:NAME` (see `sizes`), a folder, a hub id.
-A pretrained base is read into host memory and quantised layer by layer on its way to the device; a random one is made
-layer by layer on the device. So a device never holds a 16-bit copy of quantised layers.
+A base is built layer by layer on its device, from its shards one tensor at a time or by its class's own initialisation,
+and each layer is quantised before the next one. So neither host nor device ever holds a 16-bit copy of quantised layers.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import GenerationConfig
 
 from vqlora.data.sets import default_cache
 from vqlora.models.bits import (
@@ -26,11 +27,11 @@ from vqlora.models.bits import (
     check_built,
     dense_copies,
     multiply_dense,
-    quantise,
     quantised_layer,
     report,
     settle,
 )
+from vqlora.models.checkpoint import Checkpoint, open_checkpoint, sources
 from vqlora.models.families import Family, family_of
 from vqlora.models.roles import linear_layers
 from vqlora.models.sizes import EMBEDDED, EMBEDDED_NAMES, RANDOM_BASES, skeleton
@@ -76,19 +77,19 @@ def load(base: str, bits: Bits, device: str) -> Loaded:
     dtype = torch.bfloat16 if target.type == "cuda" else torch.float32
     family = family_of(model_type_of(base))
     bits_by_role(bits, family.model_type)
-    if base.startswith("random:"):
-        model, processor = skeleton(base.removeprefix("random:"))
-        _materialise(model, family.model_type, bits, target, dtype)
-    else:
-        model, processor = _pretrained(base_path(base), family, dtype)
-        quantise(model, family.model_type, bits, target)
+    model, checkpoint = meta_model(base), None
+    if not base.startswith("random:"):
+        checkpoint = open_checkpoint(base_path(base))
+        if (checkpoint.folder / "generation_config.json").is_file():
+            model.generation_config = GenerationConfig.from_pretrained(checkpoint.folder)
+    _materialise(model, family.model_type, bits, target, dtype, checkpoint)
     settle(model)
     found = report(model, family.model_type)
     check_built(found, bits, family.model_type)
     return Loaded(
         base=base,
         model=model,
-        processor=processor,
+        processor=processor_of(base),
         family=family,
         bits=bits,
         digest=digest_of(base),
@@ -159,21 +160,23 @@ def digest_of(base: str) -> str:
     return whole.hexdigest()
 
 
-def _pretrained(folder: Path, family: Family, dtype: torch.dtype) -> tuple[Any, Any]:
-    import transformers
+def check_checkpoint(base: str) -> None:
+    """ValueError if the shards of a base in a folder are not what its class needs. Reads headers only.
 
-    if not any(folder.glob("*.safetensors")):
-        raise ValueError(f"{folder} holds no .safetensors file; a base is saved with save_pretrained")
-    transformers.utils.logging.disable_progress_bar()
-    model = getattr(transformers, family.model_class).from_pretrained(folder, dtype=dtype)
-    return model, transformers.AutoProcessor.from_pretrained(folder)
+    A hub id is checked when it is loaded: its shards need not be here yet.
+    """
+    if Path(base).expanduser().is_dir():
+        sources(meta_model(base), open_checkpoint(base_path(base)))
 
 
 @torch.no_grad()
-def _materialise(model: Any, model_type: str, bits: Bits, device: torch.device, dtype: torch.dtype) -> None:
-    """Random weights by the class's own initialisation, one module at a time, quantised before the next one."""
+def _materialise(
+    model: Any, model_type: str, bits: Bits, device: torch.device, dtype: torch.dtype, checkpoint: Checkpoint | None
+) -> None:
+    """Weights of the checkpoint, or random ones, one module at a time, each quantised before the next one."""
     plan = bits_by_role(bits, model_type)
     wanted = {name: plan[role] for role, names in linear_layers(model, model_type).items() for name in names}
+    held = {} if checkpoint is None else sources(model, checkpoint)
     owner = model
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(RANDOM_SEED)
@@ -182,7 +185,11 @@ def _materialise(model: Any, model_type: str, bits: Bits, device: torch.device, 
             module.to_empty(device=device, recurse=False)
             for parameter in module.parameters(recurse=False):
                 parameter.data = parameter.data.to(dtype)
-            owner._initialize_weights(module)
+            if checkpoint is None or list(module.buffers(recurse=False)):  # buffers are in no checkpoint
+                owner._initialize_weights(module)
+            if checkpoint is not None:
+                for leaf, parameter in module.named_parameters(recurse=False):
+                    parameter.copy_(checkpoint.read(held[f"{name}.{leaf}" if name else leaf]))
             if wanted.get(name, 16) < 16:
                 model.set_submodule(name, quantised_layer(module, wanted[name], bits, device))
     model.tie_weights()
@@ -201,11 +208,29 @@ def _from_hub(base: str, patterns: list[str]) -> Path:
     try:
         folder = snapshot_download(base, allow_patterns=patterns)
     except Exception as error:  # the hub's client raises OSError, its HTTP library's errors and its own
-        raise ValueError(
-            f"base {base!r} is no folder here and could not be fetched from the hub ({type(error).__name__}). Without "
-            f"a network: `hf download {base} --local-dir FOLDER` where there is one, copy FOLDER and pass its path"
-        ) from error
+        raise ValueError(f"base {base!r} is no folder here and {_why_not(base, error)}") from error
     return _with_config(Path(folder))
+
+
+def _why_not(base: str, error: Exception) -> str:
+    """Why the hub did not give a base, and what to set or pass."""
+    from huggingface_hub import constants, errors
+
+    kinds = [type(one).__name__ for one in (error, error.__cause__, error.__context__) if one is not None]
+    if isinstance(error, errors.GatedRepoError) or "GatedRepoError" in kinds:
+        return (
+            f"is gated on the hub: accept its terms at {constants.ENDPOINT}/{base} with your account, then set HF_TOKEN "
+            "to a token of that account (or `hf auth login`)"
+        )
+    if isinstance(error, errors.RepositoryNotFoundError) or "RepositoryNotFoundError" in kinds:
+        return "the hub has no such model, or shows it to its owner only: check the id, or set HF_TOKEN to a token that may"
+    way = (
+        f"`hf download {base} --local-dir FOLDER` where there is a network, copy FOLDER and pass its path, or set "
+        "HF_HOME to a cache that holds it"
+    )
+    if constants.HF_HUB_OFFLINE:
+        return f"HF_HUB_OFFLINE is set, so the hub was not asked, and it is not in its cache: unset it, or {way}"
+    return f"could not be fetched from the hub ({kinds[0]}). Without a network: {way}"
 
 
 def _unknown(base: str) -> ValueError:
