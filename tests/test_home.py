@@ -1,4 +1,4 @@
-"""What a user takes home: a trial that comes out again, an adapter that plain PEFT loads, captions, further training."""
+"""What a user takes home: a trial that comes out again, an adapter for plain PEFT, captions, further training."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_trial_rebuilt_from_its_record_is_equal_to_the_bit(
 def test_a_rerun_names_changed_versions_first_and_judges_by_the_seeds(
     home: tuple[Path, Record], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder, record = home
+    record = home[1]
     older = replace(record.provenance, versions={**record.provenance.versions, "torch": "1.0"})
     moved = {split: {**scores, "cider": scores["cider"] + 0.01} for split, scores in record.metrics.items()}
     lines = [replace(record, provenance=older, metrics=moved)]
@@ -156,8 +156,7 @@ def test_an_adapter_for_another_base_is_refused_before_a_model_is_loaded(
 def test_training_goes_on_from_the_adapter_and_on_other_data(
     home: tuple[Path, Record], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder, record = home
-    command = ["train", "--from", str(folder), "--steps", "3", "--device", "cpu", "--storage"]
+    command = ["train", "--from", str(home[0]), "--steps", "3", "--device", "cpu", "--storage"]
     assert main([*command, str(tmp_path / "on")]) == 0
     assert main([*command, str(tmp_path / "anew"), "--anew"]) == 0
     (on,), (anew,) = (find_study(str(tmp_path / name / "kept-further")).read().records for name in ("on", "anew"))

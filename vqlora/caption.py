@@ -34,8 +34,8 @@ def check_base(found: Found, base: str) -> None:
     wanted, given = found.record.provenance.base_digest, digest_of(base)
     if wanted != given:
         raise ValueError(
-            f"the adapter of {found.record.trial} is for another base: it was trained on {found.record.recipe['base']!r} "
-            f"with the digest {str(wanted)[:16]}, {base!r} has {given[:16]}; give its own with --base"
+            f"the adapter of {found.record.trial} is for another base: it was trained on "
+            f"{found.record.recipe['base']!r} with the digest {str(wanted)[:16]}, {base!r} has {given[:16]}; give its own with --base"
         )
 
 

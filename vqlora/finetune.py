@@ -77,8 +77,10 @@ class Outcome:
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """ValueError if the recipe's base is unknown, its shards are not its class's, or it lacks a role that bits or method
-    name. Takes no device."""
+    """ValueError if the recipe's base is unknown or incomplete, or lacks a role that its bits or method name.
+
+    Takes no device.
+    """
     model_type = model_type_of(recipe.base)
     check_checkpoint(recipe.base)
     bits_by_role(recipe.bits, model_type)

@@ -205,7 +205,7 @@ class Recipe:
 
 
 def to_json(value: Any) -> Any:
-    """Dataclasses, mappings and tuples as plain JSON values; a method carries its `kind`, a field of None is left out."""
+    """Dataclasses, mappings and tuples as plain JSON values; a method carries its `kind`, None is left out."""
     if is_dataclass(value) and not isinstance(value, type):
         given = {f.name: getattr(value, f.name) for f in fields(value)}
         plain = {name: to_json(item) for name, item in given.items() if item is not None}

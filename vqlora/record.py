@@ -58,7 +58,7 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """With what a trial ran. dirty: the working tree differed from `commit`. memory_cap_gib: set on its GPU's memory."""
+    """With what a trial ran. dirty: the working tree differed from `commit`. memory_cap_gib: of its GPU's memory."""
 
     commit: str | None
     dirty: bool | None

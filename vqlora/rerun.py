@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vqlora.recall import Found, Span, changed_content, changed_versions, seed_span
 from vqlora.recipe import Recipe
 from vqlora.record import Status
-
-if TYPE_CHECKING:
-    from vqlora.finetune import Outcome
 
 SPLITS = ("val", "test")
 JUDGED = "cider"  # the score that must lie inside the seed interval where bits cannot agree

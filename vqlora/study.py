@@ -40,7 +40,8 @@ class Study:
     arguments when the study starts and give a Ray Tune searcher and trial scheduler; None = the grid, no stopping.
     points: asked beside the space, such as a reference that no grid holds.
     only: {axis: values as texts}; listed points with another value are left out. settings: {field of the recipe, such
-    as 'frames.size': value} in every trial. samples: Tune's num_samples. A study whose frozen workload changes gets a new version.
+    as 'frames.size': value} in every trial. samples: Tune's num_samples. A study whose frozen workload changes gets a
+    new version.
     """
 
     name: str

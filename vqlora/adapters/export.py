@@ -70,9 +70,10 @@ def model_card(record: Record) -> str:
     val, test = record.metrics.get("val", {}), record.metrics.get("test", {})
     rows = [f"| {name} | {_number(val.get(name))} | {_number(test.get(name))} |" for name in sorted({*val, *test})]
     cost, origin = record.cost, record.provenance
+    bits = ", ".join(f"{role} at {bits} bits" for role, bits in recipe.bits.plan.items())
     return CARD_TEXT.format(
         trial=record.trial, study=record.study, version=record.version, base=recipe.base, data=recipe.data,
-        method=_method(recipe.method), bits=", ".join(f"{role} at {bits} bits" for role, bits in recipe.bits.plan.items()),
+        method=_method(recipe.method), bits=bits,
         frames=recipe.frames.budget, size=recipe.frames.size, steps=recipe.schedule.steps,
         batch=recipe.schedule.batch_size, seed=recipe.seed, scores="\n".join(rows), device=origin.device,
         train_gib=_number(cost.train_peak_gib), infer_gib=_number(cost.infer_peak_gib),

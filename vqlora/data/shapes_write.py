@@ -13,8 +13,8 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-import av
 import torch
+from torch.nn import functional as F
 
 from vqlora.data.shapes import FPS, PRESETS, SIDE, VERSION, Scene, draw_scene
 from vqlora.data.shapes_render import draw, reel
@@ -23,14 +23,19 @@ from vqlora.data.shapes_text import domain_references, truth
 LABELS = {"train": "train", "val": "validate", "test": "test"}
 
 
-def write_shapes(preset: str, folder: Path) -> None:
-    """Writes a preset ('tiny', 'small', 'full') into an existing or new folder; ValueError for another name."""
+def write_shapes(preset: str, folder: Path, *, side: int = SIDE) -> None:
+    """Writes a preset ('tiny', 'small', 'full') into an existing or new folder; ValueError for another name.
+
+    side: of the pictures in pixels, a multiple of the native one; larger ones are native ones enlarged.
+    """
     if preset not in PRESETS:
         raise ValueError(f"shapes preset {preset!r} is unknown; use one of {tuple(PRESETS)}")
+    if side < SIDE or side % SIDE:
+        raise ValueError(f"size {side} is no multiple of {SIDE} pixels, at which the clips are drawn")
     videos = folder / "videos" / "all"
     videos.mkdir(parents=True, exist_ok=True)
     clips = list(_clips(preset))
-    jobs = [(split, index, str(videos / f"video{number}.mp4")) for number, split, index in clips]
+    jobs = [(split, index, str(videos / f"video{number}.mp4"), side) for number, split, index in clips]
     workers = os.cpu_count() or 1
     if len(jobs) < 100 or workers == 1:
         for job in jobs:
@@ -45,10 +50,12 @@ def write_shapes(preset: str, folder: Path) -> None:
 
 
 def encode(frames: torch.Tensor, path: str) -> None:
-    """Frames uint8 [n, 3, SIDE, SIDE] as H.264 (4:2:0, B-frames) in MP4 at FPS frames a second."""
+    """Frames uint8 [n, 3, side, side] as H.264 (4:2:0, B-frames) in MP4 at FPS frames a second."""
+    import av  # lazily: only writing needs an encoder
+
     with av.open(path, "w") as container:
         stream = container.add_stream("libx264", rate=FPS, options={"crf": "18", "preset": "veryfast", "threads": "1"})
-        stream.width = stream.height = SIDE
+        stream.width = stream.height = frames.shape[-1]
         stream.pix_fmt = "yuv420p"
         for picture in frames.permute(0, 2, 3, 1).contiguous().numpy():
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
@@ -69,9 +76,12 @@ def _clips(preset: str) -> Iterator[tuple[int, str, int]]:
             number += 1
 
 
-def _write_job(job: tuple[str, int, str]) -> None:
-    split, index, path = job
-    encode(frames_of(draw_scene(split, index)), path)
+def _write_job(job: tuple[str, int, str, int]) -> None:
+    split, index, path, side = job
+    frames = frames_of(draw_scene(split, index))
+    if side != SIDE:
+        frames = F.interpolate(frames.float(), size=(side, side), mode="bicubic").round().clamp(0, 255).to(torch.uint8)
+    encode(frames, path)
 
 
 def _write_annotations(clips: list[tuple[int, str, int]], folder: Path) -> None:

@@ -6,6 +6,7 @@ Names must be those of the transformers class at run time; the families here nee
 
 from __future__ import annotations
 
+import ctypes
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class Checkpoint:
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
-    """The checkpoint in a folder. ValueError, naming the file, for no shard, a missing one or one that does not read."""
+    """The checkpoint in a folder. ValueError, naming the file, for no shard, a missing or an unreadable one."""
     from safetensors import SafetensorError, safe_open
 
     files = sorted(file.name for file in folder.glob("*.safetensors"))
@@ -88,6 +89,17 @@ def sources(model: Any, checkpoint: Checkpoint) -> dict[str, str]:
     )
     _refuse(checkpoint.folder, type(model).__name__, "has other shapes of", wrong)
     return found
+
+
+def return_freed_memory() -> None:
+    """Gives freed host memory back to the system, where the C library is glibc; elsewhere nothing.
+
+    Quantised weights are allocated between freed dense ones and would pin them: 940 MB instead of 220 MB at the peak
+    for a checkpoint of 540 MB.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _refuse(folder: Path, model: str, what: str, names: Iterable[str]) -> None:

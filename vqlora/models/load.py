@@ -1,8 +1,9 @@
 """From the name of a base to a model at its bits on its device.
 
 Names: `embedded:videollama`, `embedded:flamingo` (committed weights), `random:NAME` (see `sizes`), a folder, a hub id.
-A base is built layer by layer on its device, from its shards one tensor at a time or by its class's own initialisation,
-and each layer is quantised before the next one. So neither host nor device ever holds a 16-bit copy of quantised layers.
+A base is built layer by layer on its device, from its shards one tensor at a time or by its class's own
+initialisation, and each layer is quantised before the next one. So neither host nor device ever holds a 16-bit copy of
+what is stored in 4 or 8 bit.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from vqlora.models.bits import (
     report,
     settle,
 )
-from vqlora.models.checkpoint import Checkpoint, open_checkpoint, sources
+from vqlora.models.checkpoint import Checkpoint, open_checkpoint, return_freed_memory, sources
 from vqlora.models.families import Family, family_of
 from vqlora.models.roles import linear_layers
 from vqlora.models.sizes import EMBEDDED, EMBEDDED_NAMES, RANDOM_BASES, skeleton
@@ -180,7 +181,8 @@ def _materialise(
     owner = model
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(RANDOM_SEED)
-        for name, module in list(model.named_modules()):
+        for name in [name for name, _ in model.named_modules()]:  # names: modules would keep all dense weights alive
+            module = model.get_submodule(name)
             owner = module if hasattr(module, "_initialize_weights") else owner
             module.to_empty(device=device, recurse=False)
             for parameter in module.parameters(recurse=False):
@@ -192,6 +194,8 @@ def _materialise(
                     parameter.copy_(checkpoint.read(held[f"{name}.{leaf}" if name else leaf]))
             if wanted.get(name, 16) < 16:
                 model.set_submodule(name, quantised_layer(module, wanted[name], bits, device))
+                del module
+                return_freed_memory()
     model.tie_weights()
     model.requires_grad_(False)
 
@@ -219,11 +223,11 @@ def _why_not(base: str, error: Exception) -> str:
     kinds = [type(one).__name__ for one in (error, error.__cause__, error.__context__) if one is not None]
     if isinstance(error, errors.GatedRepoError) or "GatedRepoError" in kinds:
         return (
-            f"is gated on the hub: accept its terms at {constants.ENDPOINT}/{base} with your account, then set HF_TOKEN "
-            "to a token of that account (or `hf auth login`)"
+            f"is gated on the hub: accept its terms at {constants.ENDPOINT}/{base} with your account, then set "
+            "HF_TOKEN to a token of that account (or `hf auth login`)"
         )
     if isinstance(error, errors.RepositoryNotFoundError) or "RepositoryNotFoundError" in kinds:
-        return "the hub has no such model, or shows it to its owner only: check the id, or set HF_TOKEN to a token that may"
+        return "the hub has no such model, or hides it: check the id, or set HF_TOKEN to a token that may see it"
     way = (
         f"`hf download {base} --local-dir FOLDER` where there is a network, copy FOLDER and pass its path, or set "
         "HF_HOME to a cache that holds it"

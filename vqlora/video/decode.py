@@ -2,77 +2,51 @@
 
 PyAV is the reference: `probe` decodes a file once from end to end, so counts and times are those of decoded frames and
 never a header's. decord reads the frames where it is proven to give the same ones (tests/test_decode.py): progressive
-8-bit H.264 in MP4 that restarts at every key frame. Which frames to ask for: `samplers`. Caching: `frames`.
+8-bit H.264 in MP4 that restarts at every key frame. Where PyAV is not installed decord's own index is believed, and the
+decoder's name says so. Which frames to ask for: `samplers`. Caching: `frames`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import av
 import numpy as np
-from av.container import InputContainer
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
+
+from vqlora.video.decord_reader import probe_decord, read_decord
+from vqlora.video.video_info import Decoded, DecodeError, VideoInfo, check_file, decoded, pyav_version
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
 
 Decoder = Literal["auto", "pyav", "decord"]
 DECODERS: tuple[Decoder, ...] = ("auto", "pyav", "decord")
 DECORD_FORMATS = ("yuv420p", "yuvj420p")  # 10 bit comes out up to 47 levels apart
-MAX_TIME_ERROR_SECONDS = 1e-3  # decord keeps times as float32
+AV_TIME_BASE = 1_000_000  # FFmpeg's unit of a container's length, per second
 H264_IDR = 5  # type of the units after which nothing earlier is needed (ITU-T H.264, table 7-1)
-
-
-class DecodeError(ValueError):
-    """A file that gives no trustworthy frames. The message names the file and the cause."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class VideoInfo:
-    """What decoding a file from end to end found.
-
-    times_seconds: presentation time of each frame, rebased so that the first is 0. width, height: pixels, upright.
-    decord_refusal: why decord is not asked for this file, None where it is proven equal.
-    """
-
-    frames: int
-    times_seconds: tuple[float, ...]
-    fps: float
-    width: int
-    height: int
-    codec: str
-    container: str
-    decord_refusal: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Decoded:
-    """Frames uint8 [n, height, width, 3], their times [n], and the decoder that gave them, with its version."""
-
-    frames: np.ndarray
-    times_seconds: tuple[float, ...]
-    decoder: str
 
 
 @cache
 def decoder_versions() -> str:
     """Names and versions of both decoders, for cache keys."""
-    return f"pyav {av.__version__} decord {version('decord')}"
+    return f"pyav {pyav_version() or 'absent'} decord {version('decord')}"
 
 
 def probe(path: str | Path) -> VideoInfo:
     """Decodes the whole file. DecodeError if it is missing, damaged, cut short, not a video or longer by its header."""
+    if pyav_version() is None:
+        return probe_decord(path)
     with _opened(path) as (container, stream):
         scan = _Scan(path, stream)
         for packet in container.demux(stream):
             scan.see_packet(packet)
             for frame in packet.decode():
-                assert isinstance(frame, VideoFrame)
                 scan.see_frame(frame)
         return scan.info(container)
 
@@ -96,7 +70,7 @@ def read_frames(
     if info.decord_refusal:
         raise DecodeError(f"{path}: decord is refused: {info.decord_refusal}; use the decoder 'pyav'")
     try:
-        return _read_decord(path, indices, info)
+        return read_decord(path, indices, info)
     except DecodeError:
         if decoder == "decord":
             raise
@@ -106,10 +80,10 @@ def read_frames(
 @contextmanager
 def _opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container and its best video stream; whatever FFmpeg complains about inside becomes a DecodeError."""
-    if not Path(path).is_file():  # also keeps addresses from FFmpeg, which would fetch them
-        raise DecodeError(f"{path}: no such file")
-    if not Path(path).stat().st_size:
-        raise DecodeError(f"{path}: the file is empty")
+    check_file(path)
+    import av  # lazily: decord alone will do where frames are only read
+    from av.video.stream import VideoStream
+
     try:
         with av.open(str(path), metadata_errors="ignore") as container:
             name = container.format.name
@@ -233,7 +207,7 @@ def _claimed_seconds(container: InputContainer, stream: VideoStream, fps: float)
     if stream.frames:
         return stream.frames / fps
     if container.duration and len(container.streams) == 1:
-        return (container.duration - (container.start_time or 0)) / av.time_base
+        return (container.duration - (container.start_time or 0)) / AV_TIME_BASE
     return None
 
 
@@ -244,40 +218,9 @@ def _read_pyav(path: str | Path, indices: Sequence[int], info: VideoInfo) -> Dec
     if wanted:
         with _opened(path) as (container, stream):
             for index, frame in enumerate(container.decode(stream)):
-                assert isinstance(frame, VideoFrame)
                 if index in wanted:
                     pictures[index] = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90 % 4)
                 if len(pictures) == len(wanted):
                     break
     frames = [pictures[index] for index in indices]
-    return _decoded(frames, indices, info, f"pyav {av.__version__}")
-
-
-def _read_decord(path: str | Path, indices: Sequence[int], info: VideoInfo) -> Decoded:
-    """DecodeError if decord's index of the file differs from the decoded frames (edit lists), or if it fails."""
-    decord = _decord()
-    try:
-        reader = decord.VideoReader(str(path), num_threads=1)
-        times = reader.get_frame_timestamp(range(len(reader)))[:, 0]
-        expected = np.asarray(info.times_seconds)
-        if len(times) != len(expected) or np.abs(times - times[0] - expected).max() > MAX_TIME_ERROR_SECONDS:
-            raise DecodeError(
-                f"{path}: decord's times of {len(times)} frames aren't those of the {info.frames} that decode"
-            )
-        frames = list(reader.get_batch(list(indices)).asnumpy()) if indices else []
-    except (RuntimeError, decord.DECORDError) as error:
-        raise DecodeError(f"{path}: decord: {str(error).partition(chr(10))[0]}") from error
-    return _decoded(frames, indices, info, f"decord {version('decord')}")
-
-
-@cache
-def _decord() -> Any:
-    import decord  # lazily: it starts FFmpeg's threads and is not needed where every clip is cached
-
-    decord.logging.set_level(decord.logging.QUIET)
-    return decord
-
-
-def _decoded(frames: list[np.ndarray], indices: Sequence[int], info: VideoInfo, decoder: str) -> Decoded:
-    stacked = np.stack(frames) if frames else np.zeros((0, info.height, info.width, 3), np.uint8)
-    return Decoded(frames=stacked, times_seconds=tuple(info.times_seconds[index] for index in indices), decoder=decoder)
+    return decoded(frames, indices, info, f"pyav {pyav_version()}")
