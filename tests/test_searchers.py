@@ -108,6 +108,26 @@ def test_a_search_launched_again_runs_only_what_is_missing() -> None:
     assert [one["trial"] for one in second] == [one["trial"] for one in first[3:]]
 
 
+def test_a_search_launched_again_learns_what_is_known_whatever_it_would_propose_itself() -> None:
+    first = run(search(study(seeds=2), seed=0))
+    asking = study(seeds=2)
+    answered = {one["fingerprint"]: row(one) for one in first[:7]}  # three points whole, one at seed 0 only
+    again = StudySearch(
+        listed=[],
+        answered=answered,
+        searcher=optuna_search(asking, seed=9),
+        ask=lambda point: ask_points(asking, [point]),
+        samples=asking.samples,
+        known=[one["point"] for one in first[:7]],
+    )
+    learned = [values for state, values in told(again) if state == "COMPLETE"]
+    assert learned == [
+        pytest.approx([one["point"]["rank"] + 0.05, one["point"]["bits"]]) for one in first[:6] if one["seed"] == 0
+    ]
+    points = {(one["point"]["rank"], one["point"]["bits"]) for one in [*first[:6], *run(again)]}
+    assert len(points) == asking.samples
+
+
 def test_failed_and_stopped_points_never_reach_the_model_as_scores() -> None:
     searching = search(study())
     run(searching, t0="failed", t1="stopped", t2="out_of_memory")

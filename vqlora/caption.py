@@ -35,7 +35,8 @@ def check_base(found: Found, base: str) -> None:
     if wanted != given:
         raise ValueError(
             f"the adapter of {found.record.trial} is for another base: it was trained on "
-            f"{found.record.recipe['base']!r} with the digest {str(wanted)[:16]}, {base!r} has {given[:16]}; give its own with --base"
+            f"{found.record.recipe['base']!r} with the digest {str(wanted)[:16]}, {base!r} has {given[:16]}; "
+            "give its own with --base"
         )
 
 

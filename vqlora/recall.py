@@ -112,7 +112,7 @@ def seed_span(record: Record, study: Sequence[Record], split: str, metric: str) 
         return None
     means = {point: sum(scores) / len(scores) for point, scores in groups.items()}
     squares = sum((score - means[point]) ** 2 for point, scores in groups.items() for score in scores)
-    half = stats.t.ppf(0.975, freedom) * math.sqrt(squares / freedom * (1 + 1 / len(own)))
+    half = float(stats.t.ppf(0.975, freedom)) * math.sqrt(squares / freedom * (1 + 1 / len(own)))
     mean = means[_point(record)]
     basis = f"{len(own)} seed(s) of this point, spread pooled over {freedom + len(groups)} trials"
     return Span(low=mean - half, high=mean + half, basis=basis)

@@ -44,6 +44,20 @@ class SafeOptunaSearch(OptunaSearch):
         else:
             study.tell(trial, cast("list[float]", values))
 
+    def learn(self, point: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+        """Tells Optuna of a point that an earlier launch ran; one without all objectives teaches nothing."""
+        study = self._ot_study
+        assert study is not None, "it was set up with the study's objectives and space"
+        names = self.metric if isinstance(self.metric, list) else [self.metric]
+        values = [result.get(name) for name in names]
+        axes = cast("dict[str, Any]", self._space)
+        if result.get("status") == Status.DONE and all(isinstance(value, (int, float)) for value in values):
+            study.add_trial(
+                optuna.trial.create_trial(
+                    params={axis: point[axis] for axis in axes}, distributions=axes, values=cast("list[float]", values)
+                )
+            )
+
 
 def with_objectives(searcher: Any, objectives: Iterable[Objective], space: Mapping[str, Any]) -> Any:
     """The searcher with the study's objectives and space set, as Tune would set one metric. ValueError if it can't."""
@@ -90,7 +104,8 @@ class StudySearch(Searcher):
 
     listed: trials to run first. searcher, ask: what proposes points, and a point as trials at all seeds; None = only
     the listed ones. samples: distinct points wanted of the searcher. answered: what the store already knows by
-    fingerprint; a proposed trial that is known runs no more, and on_known hears of it.
+    fingerprint; a proposed trial that is known runs no more, and on_known hears of it. known: points that earlier
+    launches proposed; those answered at all seeds count as samples, and the searcher learns of them.
     Never saved: a study launched again replays its answered points instead of unpickling anything.
     """
 
@@ -103,6 +118,7 @@ class StudySearch(Searcher):
         ask: Callable[[Mapping[str, Any]], list[Asked]] | None = None,
         samples: int = 0,
         on_known: Callable[[Asked], None] | None = None,
+        known: Iterable[Mapping[str, Any]] = (),
     ) -> None:
         super().__init__()
         self._on_known = on_known
@@ -113,6 +129,8 @@ class StudySearch(Searcher):
         self._running: dict[str, Asked] = {}
         self._proposals = 0
         self._is_barren = False  # nothing new came since the last result
+        for point in known if searcher else ():
+            self._recall(point)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -148,6 +166,21 @@ class StudySearch(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         raise ValueError("a study is not restored from Tune's files; launch it again, and only what is missing runs")
+
+    def _recall(self, point: Mapping[str, Any]) -> None:
+        assert self._ask is not None, "whoever gives a searcher says how to ask its points"
+        trials = tuple(self._ask(point))
+        key = tuple(one.fingerprint for one in trials)
+        if key in self._groups or not all(fingerprint in self._answers for fingerprint in key):
+            return
+        group = Group(trials=trials, results={one.trial: self._answers[one.fingerprint] for one in trials})
+        self._groups[key] = group
+        self._left -= 1
+        for one in trials:
+            if self._on_known:
+                self._on_known(one)
+        if hasattr(self._searcher, "learn"):
+            self._searcher.learn(point, group.mean())
 
     def _propose(self) -> bool:
         """Asks for points until one brings trials to run; False when none does."""

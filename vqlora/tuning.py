@@ -103,7 +103,12 @@ def _search(
         ask=lambda point: ask_points(study, [point]),
         samples=study.samples,
         on_known=on_known,
+        known=[one.point for one in sorted(answers.values(), key=_start) if one.point not in study.points],
     )
+
+
+def _start(record: Record) -> str:
+    return record.started_at or ""
 
 
 def _fit(executor: Turns | Isolated, search: Any, scheduler: Any, monitor: Monitor, store: StudyStore) -> bool:
