@@ -11,14 +11,20 @@ import psutil
 import pytest
 
 
+def records(runs: str) -> list[Path]:
+    """The trials' records; an adapter's folder holds a copy of its own."""
+    return list(Path(runs).glob("small/*/*/record.json"))
+
+
 @pytest.mark.slow
 def test_a_killed_driver_loses_no_finished_trial_and_leaves_no_process(runs: str) -> None:
     script = Path(__file__).parent / "small_study.py"
-    command = [sys.executable, str(script), "--storage", runs, "--steps", "24", "--seeds", "2", "--concurrency", "1"]
+    options = {"--storage": runs, "--steps": "24", "--seeds": "2", "--concurrency": "1", "--keep": "all"}
+    command = [sys.executable, str(script), *(part for pair in options.items() for part in pair)]
     driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         end = time.monotonic() + 240
-        while not list(Path(runs).rglob("record.json")):
+        while not records(runs):
             assert driver.poll() is None and time.monotonic() < end
             time.sleep(0.05)
         tree = psutil.Process(driver.pid).children(recursive=True)
@@ -27,10 +33,10 @@ def test_a_killed_driver_loses_no_finished_trial_and_leaves_no_process(runs: str
         driver.wait()
     _, alive = psutil.wait_procs(tree, timeout=90)  # Ray's agents notice late that their raylet is gone
     assert not alive, f"orphans after the driver was killed: {alive}"
-    kept = {path: path.read_bytes() for path in Path(runs).rglob("record.json")}
+    kept = {path: path.read_bytes() for path in records(runs)}
     assert 1 <= len(kept) < 4
     finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
     assert finished.returncode == 0, finished.stderr
     assert f"4 asked, {len(kept)} already done, running {4 - len(kept)}" in finished.stdout
     assert {path: path.read_bytes() for path in kept} == kept
-    assert len(list(Path(runs).rglob("record.json"))) == 4
+    assert len(records(runs)) == 4
