@@ -125,6 +125,14 @@ def test_pretraining_frames_look_like_decoded_ones(tmp_path: Path) -> None:
         assert np.abs(decoded - pretraining).mean() < np.abs(decoded - frames.permute(0, 2, 3, 1).numpy()).mean() + 0.2
 
 
+def test_a_clip_is_the_same_file_to_the_byte_whenever_it_is_written(tmp_path: Path) -> None:
+    for index in (0, 2, 7, 22):
+        frames, files = frames_of(draw_scene("train", index)), [tmp_path / f"{index}-{turn}.mp4" for turn in range(4)]
+        for file in files:
+            encode(frames, str(file))
+        assert len({file.read_bytes() for file in files}) == 1
+
+
 def test_the_written_set_has_msrvtt_s_layout_and_sizes(tmp_path: Path) -> None:
     write_shapes("tiny", tmp_path)
     both = json.loads((tmp_path / "train_val_videodatainfo.json").read_text())

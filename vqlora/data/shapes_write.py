@@ -21,6 +21,7 @@ from vqlora.data.shapes_render import draw, reel
 from vqlora.data.shapes_text import domain_references, truth
 
 CRF, ENLARGED_CRF = "18", "32"  # x264's quality; enlarged pictures hold no detail that would need more
+STEADY = "mbtree=0"  # x264's macroblock tree gives other bytes from run to run, even on one thread
 LABELS = {"train": "train", "val": "validate", "test": "test"}
 
 
@@ -51,12 +52,13 @@ def write_shapes(preset: str, folder: Path, *, side: int = SIDE) -> None:
 
 
 def encode(frames: torch.Tensor, path: str) -> None:
-    """Frames uint8 [n, 3, side, side] as H.264 (4:2:0, B-frames) in MP4 at FPS frames a second."""
+    """Frames uint8 [n, 3, side, side] as H.264 (4:2:0, B-frames) in MP4, FPS frames a second; always the same bytes."""
     import av  # lazily: only writing needs an encoder
 
     with av.open(path, "w") as container:
         crf = CRF if frames.shape[-1] == SIDE else ENLARGED_CRF
-        stream = container.add_stream("libx264", rate=FPS, options={"crf": crf, "preset": "veryfast", "threads": "1"})
+        options = {"crf": crf, "preset": "veryfast", "threads": "1", "x264-params": STEADY}
+        stream = container.add_stream("libx264", rate=FPS, options=options)
         stream.width = stream.height = frames.shape[-1]
         stream.pix_fmt = "yuv420p"
         for picture in frames.permute(0, 2, 3, 1).contiguous().numpy():
