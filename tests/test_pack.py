@@ -114,7 +114,7 @@ def test_a_trial_goes_on_alone_from_a_state_of_a_pack_and_in_a_pack_from_a_state
     assert distance(finetune(one, device="cpu", progress=Kept(state=in_pack.state), warm=WARM), whole) < 1e-3
 
 
-def test_an_error_of_one_trial_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_one_trial_is_its_own() -> None:
     alone = [finetune(one, device="cpu", warm=WARM) for one in MIXED[:2]]
     broken = replace(MIXED[1], seed=99)
 

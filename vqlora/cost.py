@@ -115,6 +115,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator: " in str(error)
 
 
+def held_by_others(model: nn.Module, device: torch.device) -> int:
+    """Bytes that this process holds on a GPU beside the model, such as other bases; 0 on a CPU."""
+    return torch.cuda.memory_allocated(device) - model_bytes(model) if device.type == "cuda" else 0
+
+
 def synchronise(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -89,8 +89,10 @@ def evaluate(
 
 
 def _batch_size(inputs: Inputs, examples: Sequence[Example]) -> int:
-    length = max((inputs.tokens([one], [0])["input_ids"].shape[1] for one in examples[:1]), default=1)
-    return max(1, min(BATCH, BATCH_TOKENS // length))
+    """Clips captioned together, by the tokens of the first one; the others have as many frames."""
+    if not examples:
+        return BATCH
+    return max(1, min(BATCH, BATCH_TOKENS // inputs.tokens(examples[:1], [0])["input_ids"].shape[1]))
 
 
 def answer(inputs: Inputs, examples: Sequence[Example], *, max_new_tokens: int, fresh: bool = False) -> list[str]:

@@ -14,10 +14,10 @@ import torch
 
 from vqlora.adapters import Adapted, attach
 from vqlora.adapters.adapted import check_start
-from vqlora.cost import StepProbe, how, is_out_of_memory, measure_inference
+from vqlora.cost import StepProbe, held_by_others, how, is_out_of_memory, measure_inference
 from vqlora.evaluation import Alone, Asked, Evaluation, answer, evaluate
 from vqlora.inputs import Inputs
-from vqlora.models.bits import bits_by_role, model_bytes
+from vqlora.models.bits import bits_by_role
 from vqlora.models.load import check_checkpoint, model_type_of
 from vqlora.models.roles import check_roles
 from vqlora.recipe import FullFineTune, Lora, Recipe
@@ -110,7 +110,7 @@ def finetune(
     target = torch.device(device)
     try:
         loaded = warm.base(recipe, device)
-        held = torch.cuda.memory_allocated(target) - model_bytes(loaded.model) if target.type == "cuda" else 0
+        held = held_by_others(loaded.model, target)
         with torch.random.fork_rng(devices=[target] if target.type == "cuda" else []):
             torch.manual_seed(recipe.seed)
             adapted = attach(loaded, recipe.method, seed=recipe.seed)

@@ -12,11 +12,13 @@ def cap_memory(gib: float | None) -> None:
 
     ValueError for a cap over what a GPU has.
     """
-    for index in range(torch.cuda.device_count() if gib is not None else 0):
+    if gib is None:
+        return
+    for index in range(torch.cuda.device_count()):
         whole = torch.cuda.get_device_properties(index).total_memory / GIB
-        if gib is not None and gib > whole:
+        if gib > whole:
             raise ValueError(f"memory cap {gib} GiB is more than the {whole:.1f} GiB of GPU {index}; give a lower one")
-        torch.cuda.set_per_process_memory_fraction((gib or whole) / whole, index)
+        torch.cuda.set_per_process_memory_fraction(gib / whole, index)
 
 
 def memory_cap_gib(device: str) -> float | None:

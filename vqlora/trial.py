@@ -117,6 +117,7 @@ def run_trial(
     from vqlora.finetune import Outcome, finetune
     from vqlora.packing.together import finetune_together
     from vqlora.provenance import provenance
+    from vqlora.warm import Warm
 
     trial = store.trial(asked.trial)
     number, ledger = trial.begin()
@@ -127,10 +128,10 @@ def run_trial(
     plan = None
     try:
         plan = _plan(asked, device)
-        if pack_of is not None and warm is not None:
-            outcome = finetune_together(asked.recipe, pack_of, warm, keeper, start)
-        else:
+        if pack_of is None:
             outcome = finetune(asked.recipe, device=device, progress=keeper, warm=warm, start=start)
+        else:
+            outcome = finetune_together(asked.recipe, pack_of, warm or Warm(), keeper, start)
     except Exception as error:  # any error of a trial is a finding of the study; the others go on
         text = f"{type(error).__name__}: {error}"
         if not isinstance(error, ValueError):

@@ -19,7 +19,7 @@ from torch import Tensor
 from vqlora.adapters import Adapted, attach
 from vqlora.adapters.lora import ranks
 from vqlora.adapters.packed import Slot, Stack, slot_of
-from vqlora.cost import is_out_of_memory
+from vqlora.cost import StepProbe, is_out_of_memory
 from vqlora.data.example import Example
 from vqlora.inputs import Inputs
 from vqlora.models.load import Loaded
@@ -39,7 +39,7 @@ class Pack:
         self.stack = Stack(
             loaded.model, capacity, by_frame=lambda name: role_of(loaded.model_type, name) in frame_roles
         )
-        self.costs: dict[Any, dict[str, Any]] = {}  # of a step, by what it depends on: equal trials are measured once
+        self.costs: dict[str, StepProbe] = {}  # of a step, by what it depends on: equal trials are measured once
         self._limits: dict[str | int | None, int] = {}  # trials at once, per kind of wish, since more ran out of memory
         self._turn = Condition()
         self._waiting: list[Wish] = []

@@ -17,11 +17,10 @@ import torch
 
 from vqlora.adapters import Adapted
 from vqlora.adapters.adapted import check_start
-from vqlora.cost import PROBE_STEPS, StepProbe, is_out_of_memory
+from vqlora.cost import PROBE_STEPS, StepProbe, held_by_others, is_out_of_memory
 from vqlora.data.example import Example
 from vqlora.finetune import Outcome, Progress, Silent, Trial, check_recipe, out_of_memory
 from vqlora.inputs import Inputs
-from vqlora.models.bits import model_bytes
 from vqlora.packing.pack import Pack, Seat
 from vqlora.recipe import Recipe, Schedule, to_json
 from vqlora.training import BETAS, EPSILON, Trainer, batch_order, learning_rate, paired
@@ -78,16 +77,11 @@ class PackedTrial(Trial):
         key = json.dumps([*shapes, recipe.language], sort_keys=True)
         if key not in known:
             known[key] = self.seat.alone(self._probe_steps)
-        costs: Mapping[str, float | None] = known[key]
-        per_step = {"train_seconds": "step_seconds", "train_flops": "flops"}
-        whole = {
-            name: None if costs[one] is None else costs[one] * recipe.schedule.steps for name, one in per_step.items()
-        }  # type: ignore[operator]
-        return {"step_seconds": costs["step_seconds"], "train_peak_gib": costs["train_peak_gib"], **whole}
+        return known[key].costs(recipe.schedule.steps)
 
-    def _probe_steps(self, adapted: Adapted) -> dict[str, Any]:
+    def _probe_steps(self, adapted: Adapted) -> StepProbe:
         """Of the trial's first steps, which it takes again afterwards."""
-        probe = StepProbe(adapted.model, self.device, self._held())
+        probe = StepProbe(adapted.model, self.device, held_by_others(adapted.model, self.device))
         trainer = Trainer(
             adapted=adapted,
             inputs=replace(self.inputs, adapted=adapted),
@@ -98,19 +92,15 @@ class PackedTrial(Trial):
         )
         for _ in range(min(PROBE_STEPS, self.recipe.schedule.steps)):
             trainer.step()
-        costs = probe.costs(1)
-        return {**costs, "flops": costs["train_flops"]}
+        return probe
 
     def _inference_cost(self) -> dict[str, Any]:
         def measure(adapted: Adapted) -> dict[str, Any]:
-            return self._measure_inference(replace(self.inputs, adapted=adapted), self._held())
+            return self._measure_inference(
+                replace(self.inputs, adapted=adapted), held_by_others(adapted.model, self.device)
+            )
 
         return self.seat.alone(measure)
-
-    def _held(self) -> int:
-        if self.device.type != "cuda":
-            return 0
-        return torch.cuda.memory_allocated(self.device) - model_bytes(self.adapted.model)
 
 
 class PackedTrainer:
