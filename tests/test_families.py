@@ -12,7 +12,8 @@ from vqlora.data.example import Message
 from vqlora.data.shapes import FPS, SIDE, draw_scene
 from vqlora.data.shapes_text import PROMPT, domain_references
 from vqlora.data.shapes_write import frames_of
-from vqlora.models.families import EQUAL_FRAMES, IGNORED, family_of
+from vqlora.models.conversation import IGNORED
+from vqlora.models.families import EQUAL_FRAMES, family_of
 from vqlora.models.load import Loaded, load
 from vqlora.recipe import Bits
 from vqlora.video.frames import ClipFrames

@@ -13,7 +13,7 @@ from vqlora.data.example import Example
 from vqlora.data.shapes_text import content_scores
 from vqlora.inputs import Inputs, precision
 from vqlora.metrics.captions import CaptionScores, score_captions
-from vqlora.models.families import IGNORED
+from vqlora.models.conversation import IGNORED
 from vqlora.training import world
 
 BATCH = 64  # clips generated together

@@ -22,7 +22,8 @@ from vqlora.data.example import PROMPTS, Message
 from vqlora.evaluation import BATCH, BATCH_TOKENS
 from vqlora.flops import FlopCounter
 from vqlora.models.bits import bits_by_role, linear_bytes
-from vqlora.models.families import IGNORED, family_of
+from vqlora.models.conversation import IGNORED
+from vqlora.models.families import family_of
 from vqlora.models.load import Loaded, meta_model, model_type_of, processor_of
 from vqlora.models.roles import linear_layers
 from vqlora.recipe import Bits, Recipe

@@ -20,7 +20,7 @@ from vqlora.adapters import Adapted
 from vqlora.cost import StepProbe
 from vqlora.data.example import Example
 from vqlora.inputs import Inputs, precision
-from vqlora.models.families import IGNORED
+from vqlora.models.conversation import IGNORED
 from vqlora.recipe import Schedule
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8

@@ -8,19 +8,18 @@ Shapes: B conversations, T tokens, D width of the language model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import AttentionInterface
 
+from vqlora.models.conversation import IGNORED, Piece, pieces_of, render, tokenise
+
 if TYPE_CHECKING:
     from vqlora.data.example import Message
     from vqlora.video.frames import ClipFrames
-
-CLIP = "<<clip>>"  # stands for the frames while the chat template is rendered; never reaches a tokenizer
-IGNORED = -100
 
 
 class Family:
@@ -52,14 +51,14 @@ class Family:
         Labels are -100 outside the assistant's turns. With `generate` the last assistant turn is left out and rows
         are padded on the left. frame_of_token: 1 + frame a token belongs to, 0 before the frames, -1 after them.
         """
-        pieces: list[_Piece] = []
+        pieces: list[Piece] = []
         for row, (times, conversation) in enumerate(zip(times_seconds, conversations, strict=True)):
             places = [
                 self.frame_text(processor, model_config, size, time, number == len(times))
                 for number, time in enumerate(times, start=1)
             ]
-            pieces += _pieces(row, places, _render(processor.tokenizer, conversation, generate))
-        rows = _tokenise(processor.tokenizer, pieces)
+            pieces += pieces_of(row, places, render(processor.tokenizer, conversation, generate))
+        rows = tokenise(processor.tokenizer, pieces)
         length = max(len(ids) for ids, _, _ in rows)
         fields = {
             "input_ids": processor.tokenizer.pad_token_id,
@@ -293,60 +292,3 @@ def family_of(model_type: str) -> Family:
             "A new family is a subclass of vqlora.models.families.Family and a row of roles"
         )
     return FAMILIES[model_type]
-
-
-class _Piece(NamedTuple):
-    """A stretch of text, the row it belongs to, whether it is learned, and its frame (see `Family.batch`)."""
-
-    row: int
-    text: str
-    learn: bool
-    frame: int
-
-
-def _pieces(row: int, places: Sequence[str], rendered: Sequence[tuple[str, bool]]) -> list[_Piece]:
-    out: list[_Piece] = []
-    now = 0
-    for text, learn in rendered:
-        before, mark, after = text.partition(CLIP)
-        out.append(_Piece(row, before, learn, now))
-        if mark:
-            out += [_Piece(row, place, False, number) for number, place in enumerate(places, start=1)]
-            now = -1
-            out.append(_Piece(row, after, learn, now))
-    return out
-
-
-def _tokenise(tokenizer: Any, pieces: Sequence[_Piece]) -> list[tuple[list[int], list[int], list[int]]]:
-    """Token ids, labels and frame of token of each row; each distinct text is tokenised once."""
-    texts = list(dict.fromkeys(piece.text for piece in pieces))
-    tokens = dict(zip(texts, tokenizer(texts, add_special_tokens=False).input_ids, strict=True))
-    rows: list[tuple[list[int], list[int], list[int]]] = [([], [], []) for _ in range(pieces[-1].row + 1)]
-    for piece in pieces:
-        row, ids = rows[piece.row], tokens[piece.text]
-        row[0].extend(ids)
-        row[1].extend(ids if piece.learn else [IGNORED] * len(ids))
-        row[2].extend([piece.frame] * len(ids))
-    return rows
-
-
-def _render(tokenizer: Any, conversation: Sequence[Message], generate: bool) -> list[tuple[str, bool]]:
-    """The chat template's text as pieces, each with whether its tokens are learned (an assistant's turn)."""
-    turns = [{"role": message.role, "content": message.text} for message in conversation]
-    if generate and turns and turns[-1]["role"] == "assistant":
-        turns = turns[:-1]
-    turns[0] = {**turns[0], "content": CLIP + turns[0]["content"]}
-    pieces: list[tuple[str, bool]] = []
-    seen = ""
-    for count, turn in enumerate(turns, start=1):
-        if turn["role"] == "assistant":
-            opened = tokenizer.apply_chat_template(turns[: count - 1], tokenize=False, add_generation_prompt=True)
-            pieces.append((opened[len(seen) :], False))
-            seen = opened
-        whole = tokenizer.apply_chat_template(turns[:count], tokenize=False)
-        pieces.append((whole[len(seen) :], turn["role"] == "assistant"))
-        seen = whole
-    if generate:
-        opened = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        pieces.append((opened[len(seen) :], False))
-    return pieces
