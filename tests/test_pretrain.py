@@ -11,7 +11,8 @@ import torch
 
 from vqlora.data.shapes_text import DOMAIN, PLAIN
 from vqlora.models.architecture import build
-from vqlora.models.check import Run, Size, first_runs, lines, run, second_runs
+from vqlora.models.check import first_runs, lines, second_runs
+from vqlora.models.check_run import Run, Size, run
 from vqlora.models.families import family_of
 from vqlora.models.pretrain import FOLDER, Learner, Steps, build_pool, main, step_loss
 from vqlora.models.tokenizer import VOCABULARY, build_tokenizer
