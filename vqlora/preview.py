@@ -21,14 +21,14 @@ def print_preview(study: Study, listed: Sequence[Asked], store: StudyStore, devi
 
     What a searcher will propose is not known: as many points drawn from the space stand for it, each marked so.
     """
-    stored, device = store.read(), planned_device() if device == "auto" else device
+    stored, on = store.read(), planned_device() if device == "auto" else device
     known = {record.fingerprint: record.status.value for record in stored.records}
     drawn = _drawn(study, listed)
     print(f"{study.name} {study.version}: {study.question}")
-    print(f"base {study.base} · data {study.data} · storage {store.place.url} · memory as on {device}\n")
+    print(f"base {study.base} · data {study.data} · storage {store.place.url} · memory as on {on}\n")
     width = max((len(one.trial) for one in (*listed, *drawn)), default=5)
     print(f"{'trial':{width}}  {'method':10}  {'bits':>10}  {'steps':>6}  {'clips':>7}  {'peak GiB':>8}  state")
-    plans = estimates([*listed, *drawn], device)
+    plans = estimates([*listed, *drawn], on)
     for one in listed:
         print(_line(one, known.get(one.fingerprint, "to run"), width, plans[one.trial].peak_gib))
     for one in drawn:
@@ -38,7 +38,7 @@ def print_preview(study: Study, listed: Sequence[Asked], store: StudyStore, devi
     flops = sum(plans[one.trial].train_flops for one in missing)
     count = len(listed) + len(drawn)
     print(f"\n{count} trials, {len(missing)} to run: {steps} steps, {clips} clips seen, {flops:.2g} FLOPs")
-    print(_time(missing, stored.records, plans if device == "cuda" else {}))
+    print(_time(missing, stored.records, plans if on == "cuda" else {}))
 
 
 def _drawn(study: Study, listed: Sequence[Asked]) -> list[Asked]:
