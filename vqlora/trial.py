@@ -184,7 +184,8 @@ def now() -> str:
 
 
 def _record(asked: Asked, outcome: Outcome, where: Provenance, attempt: int, started_at: str) -> Record:
-    known = {"data_digest": outcome.data_digest, "base_digest": outcome.base_digest, "decoder": outcome.decoder}
+    names = ("data_digest", "clips_digest", "base_digest", "decoder")
+    known = {name: getattr(outcome, name) for name in names}
     record = Record(
         **asked.to_json(),
         status=outcome.status,
