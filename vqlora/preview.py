@@ -83,17 +83,17 @@ def _time(missing: Sequence[Asked], records: Sequence[Record], plans: Mapping[st
         return f"{_hours(mean * len(missing))}, at {duration(mean)} a trial so far"
     if not plans:
         return "no trial of this study has run yet, so its time is not known"
-    planned = [plans[one.trial].device_seconds(one.recipe, evaluated_clips(one.recipe.data)) for one in missing]
+    planned = [plans[one.trial].device_seconds(one.recipe, **evaluated_clips(one.recipe.data)) for one in missing]
     return f"{_hours(sum(planned))}, as planned for an H100 before any trial has run"
 
 
-def evaluated_clips(data: str) -> int:
-    """Clips that a trial captions: validation and test."""
+def evaluated_clips(data: str) -> dict[str, int]:
+    """{split: its clips} that a trial captions."""
     kind, _, preset = data.partition(":")
     if kind == "shapes":  # not opened: that would write them
-        return PRESETS[preset]["val"] + PRESETS[preset]["test"]
+        return {split: PRESETS[preset][split] for split in ("val", "test")}
     splits = open_data(data)
-    return len(splits.val) + len(splits.test)
+    return {"val": len(splits.val), "test": len(splits.test)}
 
 
 def _hours(seconds: float) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -218,7 +219,8 @@ def _plan(asked: Asked, device: str) -> Plan | None:
 def _with_plan(outcome: Outcome, plan: Plan, asked: Asked) -> Cost:
     """The measured cost with the predicted figures beside it; seconds where all clips were captioned."""
     is_whole = outcome.status is Status.DONE
-    seconds = plan.device_seconds(asked.recipe, len(outcome.examples)) if is_whole else None
+    seen = Counter(row["split"] for row in outcome.examples)
+    seconds = plan.device_seconds(asked.recipe, val=seen["val"], test=seen["test"]) if is_whole else None
     return replace(outcome.cost, planned_train_peak_gib=plan.peak_gib, planned_device_seconds=seconds)
 
 
