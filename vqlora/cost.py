@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,12 +20,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from vqlora.flops import FlopCounter
-from vqlora.models.bits import model_bytes
+from vqlora.models.bits import model_bytes, storage_bytes
 
 GIB = 2**30
 LATENCY_CLIPS = 8
 PROBE_STEPS = 4  # the first is counted (FLOPs, on a CPU memory), the others are timed
-HOW_ON_CPU = "counted from tensors: weights, gradients, optimizer state and saved activations of one step"
+HOW_ON_CPU = (
+    "counted from tensors: weights, gradients, optimizer state and saved activations of one step; with checkpointing "
+    "the peak of live tensors in place of gradients and activations"
+)
 HOW_ON_GPU = "peak of the CUDA allocator, without what other bases of the process hold"
 
 
@@ -120,6 +123,12 @@ def held_by_others(model: nn.Module, device: torch.device) -> int:
     return torch.cuda.memory_allocated(device) - model_bytes(model) if device.type == "cuda" else 0
 
 
+def optimizer_bytes(optimizer: torch.optim.Optimizer | None) -> int:
+    """Of what an optimizer keeps of its parameters; AdamW's step counts, a number each, are left out."""
+    kept = [] if optimizer is None else [*optimizer.state.values()]
+    return storage_bytes(value for state in kept for value in state.values() if isinstance(value, Tensor) and value.ndim)
+
+
 def synchronise(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -127,11 +136,16 @@ def synchronise(device: torch.device) -> None:
 
 @dataclass(eq=False)
 class StepProbe:
-    """Cost of a training step, from the first PROBE_STEPS steps of a run. Use `with probe.step():` around each."""
+    """Cost of a training step, from the first PROBE_STEPS steps of a run. Use `with probe.step():` around each.
+
+    recomputes: with checkpointing what is saved at once is less than what is saved in all, so live tensors are counted.
+    """
 
     model: nn.Module
     device: torch.device
     held_by_others: int = 0
+    optimizer: torch.optim.Optimizer | None = None
+    recomputes: bool = False
     seconds: list[float] = field(default_factory=list)
     flops: float | None = None
     peak_bytes: int | None = None
@@ -164,12 +178,13 @@ class StepProbe:
     def _counting(self) -> Iterator[None]:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        with saved_activations(self.model) as saved, FlopCounter() as flops:
+        live = LivePeak() if self.recomputes else nullcontext()
+        with saved_activations(self.model) as saved, live, FlopCounter() as flops:
             yield
         self.flops = float(flops.total)
-        trained = model_bytes(self.model, trainable=True)
-        # AdamW keeps two moments of each trained value, and its gradient has its size.
-        self.peak_bytes = model_bytes(self.model) + 3 * trained + saved.bytes
+        gradients = model_bytes(self.model, trainable=True)  # each has its weight's size
+        step = live.peak if isinstance(live, LivePeak) else gradients + saved.bytes
+        self.peak_bytes = model_bytes(self.model) + optimizer_bytes(self.optimizer) + step
 
     def costs(self, steps: int) -> dict[str, Any]:
         """Fields of `record.Cost` for a training of `steps` steps; None where the run was too short to tell."""

@@ -17,13 +17,13 @@ import torch.distributed as dist
 from torch import Tensor
 
 from vqlora.adapters import Adapted
+from vqlora.checkpointing import checkpointed
 from vqlora.cost import StepProbe
 from vqlora.data.example import Example
 from vqlora.inputs import Inputs, precision
 from vqlora.models.conversation import IGNORED
+from vqlora.optimizers import make_optimizer, rate_factors
 from vqlora.recipe import Schedule
-
-BETAS, EPSILON = (0.9, 0.999), 1e-8
 
 
 def world() -> tuple[int, int]:
@@ -90,13 +90,8 @@ class Trainer:
         ranks = world()[1]
         if self.schedule.batch_size % ranks:
             raise ValueError(f"batch size {self.schedule.batch_size} does not divide over {ranks} workers")
-        self.optimizer = torch.optim.AdamW(
-            list(self.adapted.parameters.values()),
-            lr=self.schedule.learning_rate,
-            betas=BETAS,
-            eps=EPSILON,
-            weight_decay=self.schedule.weight_decay,
-        )
+        self.optimizer = make_optimizer(self.adapted, self.schedule, seed=self.seed)
+        self.probe.optimizer, self.probe.recomputes = self.optimizer, bool(self.schedule.checkpointing)
 
     @property
     def rate(self) -> float:
@@ -113,12 +108,13 @@ class Trainer:
         batch = batch_order(len(self.examples), self.schedule.batch_size, self.seed, self.step_number)[rank::ranks]
         self.adapted.dropout(True)
         is_measured = self.probe.is_active
-        with nullcontext() if is_measured else self.adapted.loaded.fast(), self.probe.step():
+        recomputing = checkpointed(self.adapted.model) if self.schedule.checkpointing else nullcontext()
+        with nullcontext() if is_measured else self.adapted.loaded.fast(), recomputing, self.probe.step():
             loss = self._backward(batch, fresh=is_measured)
             self._sum_gradients()
             torch.nn.utils.clip_grad_norm_(list(self.adapted.parameters.values()), self.schedule.clip_norm)
-            for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(self.schedule, self.step_number)
+            for group, factor in zip(self.optimizer.param_groups, rate_factors(self.adapted), strict=True):
+                group["lr"] = factor * learning_rate(self.schedule, self.step_number)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
             value = loss.item()
