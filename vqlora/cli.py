@@ -94,6 +94,26 @@ def caption(given: argparse.Namespace) -> int:
     return caption_files(given.adapter, given.videos, device=_device(given), base=given.base)
 
 
+def evaluate(given: argparse.Namespace) -> int:
+    """Scores of a kept adapter on a split."""
+    from vqlora.evaluate import evaluate_adapter
+    from vqlora.recall import find_record
+
+    how = {"data": given.data, "split": given.split, "base": given.base}
+    evaluate_adapter(find_record(given.adapter), device=_device(given), **how)
+    return 0
+
+
+def merge(given: argparse.Namespace) -> int:
+    """An adapter multiplied into its 16-bit base, with the change in score."""
+    from vqlora.merge import merge_adapter
+    from vqlora.recall import find_record
+
+    how = {"bits": given.bits, "split": given.split, "base": given.base, "data": given.data}
+    merge_adapter(find_record(given.adapter), Path(given.folder).expanduser(), device=_device(given), **how)
+    return 0
+
+
 def train(given: argparse.Namespace) -> int:
     """A record's recipe further, or on other data."""
     from vqlora.further import further
@@ -151,6 +171,16 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("adapter", metavar="ADAPTER", help="an adapter's or a trial's folder")
     one.add_argument("videos", metavar="VIDEO", nargs="+")
     one.set_defaults(run=caption)
+    one = _record_command(commands, "evaluate", "what a kept adapter scores on a split, of other data too")
+    one.add_argument("adapter", metavar="ADAPTER", help="an adapter's or a trial's folder")
+    _split_options(one, "test")
+    one.set_defaults(run=evaluate)
+    one = _record_command(commands, "merge", "multiply an adapter into its 16-bit base; says what it does to the score")
+    one.add_argument("adapter", metavar="ADAPTER", help="an adapter's or a trial's folder")
+    one.add_argument("folder", metavar="FOLDER", help="new or empty; a base like any other afterwards")
+    one.add_argument("--bits", default="all16", metavar="PLAN", help="of the merged weights; only all16 can be")
+    _split_options(one, "val")
+    one.set_defaults(run=merge)
     one = _record_command(commands, "train", "train a record's adapter further, or on other data")
     one.add_argument("--from", dest="source", metavar="RECORD", required=True, help=RECORD_HELP)
     one.add_argument("--steps", type=int, metavar="N", required=True, help="optimisation steps")
@@ -175,3 +205,8 @@ def _record_command(commands: Any, name: str, text: str) -> argparse.ArgumentPar
     one.add_argument("--base", metavar="BASE", help="where the same base lies now, if elsewhere")
     one.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 (a GPU where there is one)")
     return one
+
+
+def _split_options(one: argparse.ArgumentParser, split: str) -> None:
+    one.add_argument("--data", metavar="DATA", help="shapes:PRESET, msrvtt:FOLDER, ... (the record's)")
+    one.add_argument("--split", choices=("train", "val", "test"), default=split, help="whose clips (%(default)s)")

@@ -67,7 +67,7 @@ class RoundedAdamW(BitsAdamW):
     def update_step(self, group: Any, p: Any, gindex: int, pindex: int) -> None:
         """One parameter's step, in fp32, and back to bf16."""
         state = self.state[p]
-        exact = nn.Parameter(p.float())
+        exact = nn.Parameter(p.detach().to(torch.float32, copy=True))
         if self.update == "kahan":
             exact += state["lost"] if "lost" in state else 0.0
         exact.grad = p.grad.float()

@@ -93,10 +93,11 @@ def _attend(
 ) -> Any:
     """Attention over [prefix, tokens]; query [batch, heads, tokens, width], masks True or 0 where a token is seen."""
     prefix = getattr(module, NAME, None)
+    if prefix is not None and prefix.wanted:
+        prefix.take(key, value)
+        prefix = None
     if prefix is None:
         return inner(module, query, key, value, attention_mask, **more)
-    if prefix.wanted:
-        prefix.take(key, value)
     tokens = prefix.key.shape[1]
     own = [part.to(key.dtype).expand(len(key), -1, -1, -1) for part in (prefix.key, prefix.value)]
     key, value = (torch.cat(parts, dim=2) for parts in zip(own, (key, value), strict=True))
