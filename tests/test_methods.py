@@ -1,4 +1,4 @@
-"""Every method: nothing changes at its start, the loss falls, only what it names moves, and it goes to disk and back."""
+"""Every method: nothing changes at its start, the loss falls, only what it names moves, it goes to disk and back."""
 
 from __future__ import annotations
 

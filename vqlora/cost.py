@@ -126,7 +126,9 @@ def held_by_others(model: nn.Module, device: torch.device) -> int:
 def optimizer_bytes(optimizer: torch.optim.Optimizer | None) -> int:
     """Of what an optimizer keeps of its parameters; AdamW's step counts, a number each, are left out."""
     kept = [] if optimizer is None else [*optimizer.state.values()]
-    return storage_bytes(value for state in kept for value in state.values() if isinstance(value, Tensor) and value.ndim)
+    return storage_bytes(
+        value for state in kept for value in state.values() if isinstance(value, Tensor) and value.ndim
+    )
 
 
 def synchronise(device: torch.device) -> None:

@@ -25,7 +25,6 @@ from vqlora.record import Cost, Status
 from vqlora.training import Trainer, batch_order, evaluation_steps, paired, world
 from vqlora.warm import Data, Warm
 
-
 PASSED_BATCHES = 2
 
 

@@ -42,9 +42,7 @@ def _require_sizes(name: str, sizes: Mapping[str, int]) -> None:
             type(size) is int and size >= 0,
             f"{short} {size!r} for {role} is not a whole number >= 0; 0 leaves the role without adapters",
         )
-    require(
-        any(sizes.values()), f"{short} is 0 in every role of {dict(sizes)}; give one a {short}, or use ZeroShot"
-    )
+    require(any(sizes.values()), f"{short} is 0 in every role of {dict(sizes)}; give one a {short}, or use ZeroShot")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +126,7 @@ class Lora(Method):
         require(self.rate_ratio is None or self.rate_ratio > 0, f"rate_ratio {self.rate_ratio} must be > 0")
         require(
             not (self.variant and self.init in ("pissa", "loftq")),
-            f"init {self.init!r} starts with B A not zero, which {self.variant!r} has no magnitude for; use one of them",
+            f"init {self.init!r} starts with B A not zero, which {self.variant!r} has no magnitude for: use one",
         )
 
     @property

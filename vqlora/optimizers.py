@@ -92,4 +92,4 @@ def stochastically_rounded(exact: Tensor, draw: Tensor) -> Tensor:
 
     draw: whole numbers in [0, 2^16), int32, of the shape of `exact`.
     """
-    return ((exact.view(torch.int32) + draw) & -(1 << LOST)).view(torch.float32)
+    return exact.view(torch.int32).add(draw).bitwise_and_(-(1 << LOST)).view(torch.float32)

@@ -54,6 +54,8 @@ def check_method(method: Method, bits: Bits, *, model_type: str, base: str) -> N
         )
     if isinstance(method, Lora) and method.init == "loftq":
         if not low:
-            raise ValueError(f"LoftQ starts from what quantisation lost, and {list(found)} stay at 16 bits; use 'pissa'")
+            raise ValueError(
+                f"LoftQ starts from what quantisation lost, and {list(found)} stay at 16 bits; use 'pissa'"
+            )
         if base.startswith("random:"):
             raise ValueError("LoftQ reads the 16-bit weights of a checkpoint, and a random base has none")

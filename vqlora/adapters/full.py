@@ -1,4 +1,4 @@
-"""Full fine-tuning: every parameter of the named roles, in fp32 while it is trained, or in bf16 with a careful update."""
+"""Full fine-tuning: every parameter of the named roles, in fp32 while trained, or in bf16 with a careful update."""
 
 from __future__ import annotations
 

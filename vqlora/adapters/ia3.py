@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vqlora.adapters.adapted import ADAPTER, Adapted, trained_names, unwrap, declared_quantised
+from vqlora.adapters.adapted import ADAPTER, Adapted, declared_quantised, trained_names, unwrap
 from vqlora.adapters.places import keys_values, outputs
 from vqlora.methods import Ia3
 from vqlora.models.load import Loaded

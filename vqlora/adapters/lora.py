@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from vqlora.adapters.adapted import ADAPTER, Adapted, trained_names, unwrap, declared_quantised
+from vqlora.adapters.adapted import ADAPTER, Adapted, declared_quantised, trained_names, unwrap
 from vqlora.adapters.lora_init import start_from_inputs, start_from_quantisation
 from vqlora.models.bits import scheme_of
 from vqlora.models.load import Loaded

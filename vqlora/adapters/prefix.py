@@ -27,7 +27,7 @@ NAME = "prefix"
 
 
 class KeysValues(nn.Module):
-    """A layer's prefix: key and value [heads, tokens, width of a head], fp32. `wanted`: take them from the next clip."""
+    """A layer's prefix: key and value [heads, tokens, width of a head], fp32; wanted: take them from the next clip."""
 
     def __init__(self, heads: int, tokens: int, width: int, device: torch.device) -> None:
         super().__init__()
