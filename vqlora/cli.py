@@ -37,7 +37,7 @@ def doctor(given: argparse.Namespace) -> int:
 
 
 def plan(given: argparse.Namespace) -> int:
-    """Estimated memory and FLOPs of training one recipe."""
+    """Estimated memory and FLOPs of training one recipe, or what of the usual ones fits a card."""
     from vqlora.planner import plan as planned
     from vqlora.recipe import Bits, Frames, Lora, Recipe, Schedule
 
@@ -47,8 +47,13 @@ def plan(given: argparse.Namespace) -> int:
         method=Lora(rank={role: given.rank for role in given.roles.split(",")}),
         bits=Bits.preset(given.bits),
         frames=Frames(budget=given.frames, size=given.size),
-        schedule=Schedule(steps=1, batch_size=given.batch_size),
+        schedule=Schedule(steps=1, batch_size=given.batch_size, checkpointing=given.checkpointing),
     )
+    if given.device_memory:
+        from vqlora.capacity import gib_of, print_fitting
+
+        print_fitting(recipe, gib_of(given.device_memory))
+        return 0
     found = planned(recipe, device=given.device)
     print(f"{given.base} at {given.bits}, rank {given.rank} on {given.roles}, {given.frames} frames of {given.size} px")
     print(f"peak memory        {found.peak_gib:10.2f} GiB on {given.device}, {given.batch_size} clips a step")
@@ -160,6 +165,10 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--size", type=int, default=112, help="frame side in pixels (%(default)s)")
     one.add_argument("--batch-size", type=int, default=8, help="clips a step (%(default)s)")
     one.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="bf16 or fp32 (%(default)s)")
+    one.add_argument(
+        "--checkpointing", action="store_true", help="keep each block's input only, compute the rest again"
+    )
+    one.add_argument("--device-memory", metavar="SIZE", help="such as 24GiB: which methods, bits and frames fit it")
     one.set_defaults(run=plan)
     one = _record_command(commands, "rerun", "a trial once more from its record: old and new scores side by side")
     one.add_argument("record", metavar="RECORD", help=RECORD_HELP)

@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from vqlora.flops import FlopCounter
 from vqlora.models.bits import model_bytes, storage_bytes
+from vqlora.parts import local_part
 
 GIB = 2**30
 LATENCY_CLIPS = 8
@@ -63,7 +64,7 @@ def saved_activations(model: nn.Module) -> Iterator[SavedActivations]:
     """
     import bitsandbytes as bnb
 
-    weights = (tensor.untyped_storage() for tensor in (*model.parameters(), *model.buffers()))
+    weights = (local_part(tensor).untyped_storage() for tensor in (*model.parameters(), *model.buffers()))
     counter = SavedActivations(frozenset(s._cdata if s.device.type == "meta" else s.data_ptr() for s in weights))
 
     def keep_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:

@@ -22,6 +22,7 @@ from vqlora.models.bits import bits_by_role
 from vqlora.models.load import check_checkpoint, model_type_of
 from vqlora.recipe import Recipe, ZeroShot
 from vqlora.record import Cost, Status
+from vqlora.sharding import gathered
 from vqlora.training import Trainer, batch_order, evaluation_steps, paired, world
 from vqlora.warm import Data, Warm
 
@@ -251,7 +252,8 @@ class Trial:
     def _evaluate(self, split: str) -> Evaluation:
         examples = self.data.splits[split]
         tokens = self.recipe.max_new_tokens
-        return evaluate(self.inputs, examples, split=split, max_new_tokens=tokens, asked=self._asked())
+        with gathered(self.adapted.model):
+            return evaluate(self.inputs, examples, split=split, max_new_tokens=tokens, asked=self._asked())
 
     def _outcome(self, status: Status, found: Mapping[str, Any], test: Evaluation | None) -> Outcome:
         evaluations = {"val": self.val, "test": test}
@@ -295,4 +297,5 @@ class Trial:
         def one(place: int) -> None:
             answer(inputs, [clips[place]], max_new_tokens=self.recipe.max_new_tokens, fresh=True)
 
-        return measure_inference(one, len(clips), inputs.adapted.model, self.device, held_by_others)
+        with gathered(inputs.adapted.model):
+            return measure_inference(one, len(clips), inputs.adapted.model, self.device, held_by_others)

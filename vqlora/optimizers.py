@@ -6,6 +6,7 @@ parameter at a time, and then rounded by chance, so that it is right on average,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,19 +14,22 @@ from bitsandbytes.optim import AdamW as BitsAdamW
 from torch import Tensor, nn
 
 from vqlora.adapters import Adapted
-from vqlora.recipe import FullFineTune, Lora, Schedule
+from vqlora.recipe import FullFineTune, Lora, Method, Schedule
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 LOST = 16  # low bits that a float32 has more than a bfloat16
 
 
-def make_optimizer(adapted: Adapted, schedule: Schedule, *, seed: int) -> torch.optim.Optimizer:
-    """The optimizer of what is trained. Parameter groups are those of `rate_factors`, in its order."""
+def make_optimizer(
+    adapted: Adapted, schedule: Schedule, *, seed: int, parts: Mapping[str, nn.Parameter] | None = None
+) -> torch.optim.Optimizer:
+    """The optimizer of what is trained, or of this rank's parts of it; groups are in the order of `rate_factors`."""
     common = {"lr": schedule.learning_rate, "betas": BETAS, "eps": EPSILON, "weight_decay": schedule.weight_decay}
-    groups = [{"params": group} for group, _ in _grouped(adapted)]
+    groups = [{"params": group} for group, _ in _grouped(adapted.method, parts or adapted.parameters)]
     update = adapted.method.update if isinstance(adapted.method, FullFineTune) else None
     if schedule.optimizer is None and update is None:
-        return torch.optim.AdamW(groups, **common)  # type: ignore[arg-type]
+        # torch's other ways on a GPU make as many temporaries as there are parameters
+        return torch.optim.AdamW(groups, fused=adapted.loaded.device.type == "cuda", **common)  # type: ignore[arg-type]
     bits = 32 if schedule.optimizer is None else 8
     # bitsandbytes pages between a GPU and the host only, and warns elsewhere
     paged = schedule.optimizer == "paged_adamw8bit" and adapted.loaded.device.type == "cuda"
@@ -36,12 +40,11 @@ def make_optimizer(adapted: Adapted, schedule: Schedule, *, seed: int) -> torch.
 
 def rate_factors(adapted: Adapted) -> list[float]:
     """What the schedule's learning rate is multiplied by, per parameter group."""
-    return [factor for _, factor in _grouped(adapted)]
+    return [factor for _, factor in _grouped(adapted.method, adapted.parameters)]
 
 
-def _grouped(adapted: Adapted) -> list[tuple[list[nn.Parameter], float]]:
+def _grouped(method: Method, parameters: Mapping[str, nn.Parameter]) -> list[tuple[list[nn.Parameter], float]]:
     """One group; with LoRA+ a second one of all B (arXiv:2402.12354)."""
-    method, parameters = adapted.method, adapted.parameters
     ratio = method.rate_ratio if isinstance(method, Lora) else None
     if ratio is None:
         return [(list(parameters.values()), 1.0)]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from vqlora.models.bits import report
 from vqlora.models.load import Loaded
 from vqlora.models.roles import role_of
+from vqlora.parts import whole, write
 from vqlora.recipe import Method, to_json
 
 ADAPTER = "default"  # PEFT's name for the only adapter; left out of state names
@@ -51,7 +52,7 @@ class Adapted:
 
     def state(self) -> dict[str, Tensor]:
         """Copies of the trained parameters on the host."""
-        return {name: parameter.detach().cpu().clone() for name, parameter in self.parameters.items()}
+        return {name: whole(parameter.detach()).cpu().clone() for name, parameter in self.parameters.items()}
 
     @torch.no_grad()
     def load_state(self, state: Mapping[str, Tensor]) -> None:
@@ -65,7 +66,7 @@ class Adapted:
         for name, parameter in self.parameters.items():
             if parameter.shape != state[name].shape:
                 raise ValueError(f"{name} is {tuple(state[name].shape)} in the adapter, {tuple(parameter.shape)} here")
-            parameter.copy_(state[name])
+            write(parameter, state[name])
 
     @property
     def _prefix(self) -> str:

@@ -57,9 +57,8 @@ def attach_lora(loaded: Loaded, method: Lora, *, seed: int, run: Callable[[], No
 
     model, wanted = loaded.model, ranks(loaded, method)
     _check_dora(loaded, method, wanted)
-    is_real = loaded.device.type != "meta"
     config = lora_config(method, wanted)
-    if method.init == "pissa" and is_real:
+    if method.init == "pissa":
         config.init_lora_weights = PISSA  # type: ignore[assignment]  # the annotation lists examples
     with torch.random.fork_rng(devices=[loaded.device] if loaded.device.type == "cuda" else []):
         torch.manual_seed(seed)
@@ -68,7 +67,7 @@ def attach_lora(loaded: Loaded, method: Lora, *, seed: int, run: Callable[[], No
         layers = {name: module for name, module in model.named_modules() if hasattr(module, "lora_A")}
         assert set(layers) == set(wanted), f"adapters on {set(layers) ^ set(wanted)} differ from the plan"
         parameters = trained_names(model, ".lora_")
-        if method.init == "loftq" and is_real:
+        if method.init == "loftq":
             start_from_quantisation(loaded, layers)
         if method.init == "eva" and run is not None:
             start_from_inputs(layers, run)

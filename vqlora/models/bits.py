@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from vqlora.models.roles import CROSS_MODAL_IS_ATTENTION, check_roles, linear_layers, role_of, roles_of_base
+from vqlora.parts import local_part
 from vqlora.recipe import Bits
 
 BLOCK, NESTED_BLOCK = 64, 256  # weights per absmax, absmax values per second-level absmax (arXiv:2305.14314)
@@ -157,7 +158,7 @@ def tensors_of(module: nn.Module) -> list[Tensor]:
 
 def storage_bytes(tensors: Iterable[Tensor]) -> int:
     """Bytes of the distinct storages behind `tensors`; views and tied weights count once."""
-    storages = (tensor.untyped_storage() for tensor in tensors)
+    storages = (local_part(tensor).untyped_storage() for tensor in tensors)
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
