@@ -1,11 +1,11 @@
 """Which method adapts a base best, each at its own learning rate?
 
-Question      Full fine-tuning, LoRA, QLoRA and its variants, prefix, bottleneck, IA3, projector: which is worth its cost?
-Expectation   LoRA-like methods close together and near full fine-tuning; prefix and IA3 below at a fraction of the weights.
+Question      Full fine-tuning, LoRA, QLoRA and variants, prefix, bottleneck, IA3, projector: which is worth its cost?
+Expectation   LoRA-like methods close together and near full fine-tuning; prefix and IA3 below, with fewer weights.
 Rows          method, with bits; zero-shot is the reference.
 Columns       five learning rates around the method's usual one, a factor of 2 apart, and as many seeds of each: every
-              method has the same number of trials. A best rate on an edge gets the next one out, and that is said.
-Cell          CIDEr-D on validation to choose the rate; on test for the method at its rate. Memory, latency, FLOPs beside.
+              method has as many trials. A best rate on an edge gets the next one out, and the study says so.
+Cell          CIDEr-D on validation chooses the rate; on test, the method at its rate. Memory, latency, FLOPs beside.
 Cost          13 methods x 5 rates x 2 seeds and zero-shot: 131 trials of 64 steps of 4 clips.
 Command       python studies/methods.py; `--only method=lora,qlora` for some of them
 """
@@ -15,7 +15,17 @@ from dataclasses import dataclass
 from ray import tune
 
 from vqlora.recipe import (
-    Bits, Bottleneck, Frames, FullFineTune, Ia3, Lora, Method, Prefix, Recipe, Schedule, ZeroShot,
+    Bits,
+    Bottleneck,
+    Frames,
+    FullFineTune,
+    Ia3,
+    Lora,
+    Method,
+    Prefix,
+    Recipe,
+    Schedule,
+    ZeroShot,
 )  # fmt: skip
 from vqlora.study import Objective, Study
 from vqlora.tuned import launch_tuned

@@ -81,19 +81,19 @@ def plan(recipe: Recipe, *, device: str = "cuda") -> Plan:
     if isinstance(recipe.method, Lora) and recipe.method.init is not None:  # initial values cost no memory in a step
         recipe = replace(recipe, method=replace(recipe.method, init=None))
     on_gpu = torch.device(device).type == "cuda"
-    model = meta_model(recipe.base).to(torch.bfloat16 if on_gpu else torch.float32).requires_grad_(False).eval()
-    with FakeTensorMode(allow_non_fake_inputs=True) if on_gpu else nullcontext():
-        return _plan(recipe, model, on_gpu)
-
-
-def _plan(recipe: Recipe, model: Any, on_gpu: bool) -> Plan:
-    adapted, base_bytes = _without_weights(recipe, model, on_gpu)
-    sizes = [parameter.numel() for parameter in adapted.parameters.values()]
+    adapted, base_bytes = _without_weights(recipe, on_gpu)
     batch = _batch(adapted, recipe)
+    with FakeTensorMode(allow_non_fake_inputs=True) if on_gpu else nullcontext():
+        return _plan(recipe, _faked(adapted) if on_gpu else adapted, batch, base_bytes)
+
+
+def _plan(recipe: Recipe, adapted: Adapted, batch: _Batch, base_bytes: float) -> Plan:
+    on_gpu = adapted.loaded.device.type != "meta"
+    sizes = [parameter.numel() for parameter in adapted.parameters.values()]
     about: dict[str, Any] = {
         "base_bytes": base_bytes,
         "trainable_params": sum(sizes),
-        "clip_tokens": batch["input_ids"].shape[1],
+        "clip_tokens": batch.tokens["input_ids"].shape[1],
         "layers": _layers(adapted.model),
     }
     if not sizes:
@@ -159,16 +159,15 @@ def _autocast() -> Iterator[None]:
         torch.set_autocast_enabled("cuda", False)
 
 
-def _without_weights(recipe: Recipe, model: Any, on_gpu: bool) -> tuple[Adapted, float]:
-    """The model, on the meta device or of fake tensors, adapted; and the bytes its weights will take at its bits."""
-    model_type = model_type_of(recipe.base)
-    wide = 2 if on_gpu else 4
+def _without_weights(recipe: Recipe, on_gpu: bool) -> tuple[Adapted, float]:
+    """The adapted base on the meta device, and the bytes its weights will take at the recipe's bits."""
+    model_type, dtype = model_type_of(recipe.base), torch.bfloat16 if on_gpu else torch.float32
+    model = meta_model(recipe.base).to(dtype).requires_grad_(False).eval()
     for module in model.modules():
         if isinstance(getattr(module, "config", None), PretrainedConfig):
             module.config._attn_implementation = SHAPES_ONLY
-    base_bytes = _base_bytes(model, model_type, recipe.bits, wide)
+    base_bytes = _base_bytes(model, model_type, recipe.bits, dtype.itemsize)
     if on_gpu:
-        _fake(model)
         _quantise(model, model_type, recipe)
     loaded = Loaded(
         base=recipe.base,
@@ -177,25 +176,30 @@ def _without_weights(recipe: Recipe, model: Any, on_gpu: bool) -> tuple[Adapted,
         family=family_of(model_type),
         bits=recipe.bits,
         digest="",
-        device=torch.device("cpu" if on_gpu else "meta"),
-        dtype=torch.bfloat16 if on_gpu else torch.float32,
+        device=torch.device("meta"),
+        dtype=dtype,
         found={},
     )
     return attach(loaded, recipe.method, seed=0), base_bytes
 
 
-def _fake(model: Any) -> None:
-    """Tensors on the meta device become fake ones, which autocast knows; tied ones stay one."""
+def _faked(adapted: Adapted) -> Adapted:
+    """Tensors on the meta device become fake ones, which autocast and autograd treat as real; tied ones stay one."""
     made: dict[int, nn.Parameter] = {}
-    for module in model.modules():
-        for name, tensor in list(module.named_parameters(recurse=False, remove_duplicate=False)):
-            empty = made.get(id(tensor))
-            if empty is None:
-                empty = nn.Parameter(torch.empty(tensor.shape, dtype=tensor.dtype), requires_grad=False)
-                made[id(tensor)] = empty
-            module._parameters[name] = empty
-        for name, tensor in list(module.named_buffers(recurse=False)):
-            module._buffers[name] = torch.empty(tensor.shape, dtype=tensor.dtype)
+    for module in adapted.model.modules():
+        for name, old in module._parameters.items():
+            if old is not None:
+                if id(old) not in made:
+                    empty = torch.empty(old.shape, dtype=old.dtype)
+                    made[id(old)] = nn.Parameter(empty, requires_grad=old.requires_grad)
+                module._parameters[name] = made[id(old)]
+        for name, buffer in module._buffers.items():
+            module._buffers[name] = None if buffer is None else torch.empty(buffer.shape, dtype=buffer.dtype)
+    return replace(
+        adapted,
+        loaded=replace(adapted.loaded, device=torch.device("cpu")),
+        parameters={name: made[id(parameter)] for name, parameter in adapted.parameters.items()},
+    )
 
 
 def _quantise(model: Any, model_type: str, recipe: Recipe) -> None:
@@ -230,42 +234,55 @@ def _layers(model: Any) -> int:
     return int(config.num_hidden_layers)
 
 
-def _batch(adapted: Adapted, recipe: Recipe) -> dict[str, Tensor]:
-    """Tokens of a batch of the recipe's shape."""
+@dataclass(frozen=True)
+class _Batch:
+    """Tokens of a batch, and how many of them are labels."""
+
+    tokens: dict[str, Tensor]
+    labels: int
+
+
+def _batch(adapted: Adapted, recipe: Recipe) -> _Batch:
+    """A batch of the recipe's shape."""
     loaded = adapted.loaded
     frames, size = recipe.frames.budget, recipe.frames.size
     asked = (Message(role="user", text=PROMPTS["caption"]), Message(role="assistant", text=CAPTION))
     times = [[float(second) for second in range(frames)]] * recipe.schedule.batch_size
-    return loaded.family.batch(
+    tokens = loaded.family.batch(
         loaded.processor, loaded.model.config, times, [asked] * recipe.schedule.batch_size, size=size
     )
+    tokens["attention_mask"] = torch.ones_like(tokens["attention_mask"])  # as training batches have it
+    return _Batch(tokens, int((tokens["labels"][:, 1:] != IGNORED).sum()))
 
 
-def _loss(adapted: Adapted, recipe: Recipe, batch: dict[str, Tensor]) -> Tensor:
+def _loss(adapted: Adapted, recipe: Recipe, batch: _Batch) -> Tensor:
     """The loss of that batch, without values."""
     loaded = adapted.loaded
-    labels = int((batch["labels"][:, 1:] != IGNORED).sum())
     device = loaded.device
-    tokens = {name: tensor.to(device) for name, tensor in batch.items()}
+    tokens = {name: tensor.to(device) for name, tensor in batch.tokens.items()}
     states = _states(adapted, recipe)
     hidden = loaded.family.hidden(loaded.model, tokens, states)
-    logits = loaded.model.lm_head(hidden.flatten(0, 1)[:labels])
-    return torch.nn.functional.cross_entropy(logits.float(), torch.zeros(labels, dtype=torch.long, device=device))
+    logits = loaded.model.lm_head(hidden.flatten(0, 1)[: batch.labels])
+    return torch.nn.functional.cross_entropy(logits.float(), torch.zeros(batch.labels, dtype=torch.long, device=device))
 
 
 def _states(adapted: Adapted, recipe: Recipe) -> Sequence[Tensor]:
-    """Vision states of a batch; through the tower's layers, whose activations count where it is trained."""
-    model, clips, budget = adapted.model, recipe.schedule.batch_size, recipe.frames.budget
+    """Vision states of a batch, through the tower's layers; a frozen one runs clip by clip and keeps nothing."""
+    clips, budget = recipe.schedule.batch_size, recipe.frames.budget
+    if "vision" in adapted.trained_roles:
+        return _tower(adapted, recipe, clips * budget).unflatten(0, (clips, budget)).unbind(0)
+    with torch.no_grad():
+        return [_tower(adapted, recipe, budget) for _ in range(clips)]
+
+
+def _tower(adapted: Adapted, recipe: Recipe, frames: int) -> Tensor:
+    """The tower on so many frames: [frames, tokens, width]."""
+    model, size = adapted.model, recipe.frames.size
     tower, config = model.model.vision_model, model.config.vision_config
-    side, device = recipe.frames.size // config.patch_size, adapted.loaded.device
-    context = torch.enable_grad() if "vision" in adapted.trained_roles else torch.no_grad()
-    with context:
-        if adapted.loaded.model_type == "idefics":
-            pixels = torch.empty(clips * budget, 3, recipe.frames.size, recipe.frames.size, device=device)
-            states = tower(pixel_values=pixels.to(model.dtype)).last_hidden_state
-        else:
-            states = _videollama3_states(adapted, tower, clips * budget, side)
-    return states.unflatten(0, (clips, budget)).unbind(0)
+    if adapted.loaded.model_type != "idefics":
+        return _videollama3_states(adapted, tower, frames, size // config.patch_size)
+    pixels = torch.empty(frames, 3, size, size, device=adapted.loaded.device)
+    return tower(pixel_values=pixels.to(model.dtype)).last_hidden_state
 
 
 def _videollama3_states(adapted: Adapted, tower: Any, frames: int, side: int) -> Tensor:

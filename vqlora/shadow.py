@@ -63,7 +63,9 @@ def shadow_layer(dense: Any, layer_bits: int) -> nn.Module:
             self.in_features, self.out_features, self.index = dense.in_features, dense.out_features, None
             self.compute_dtype, self.bias = dense.weight.dtype, dense.bias
             self.state = bnb.MatmulLtState()
-            weight: Any = nn.Parameter(torch.empty(1, dtype=torch.uint8), requires_grad=False)
+            weight: Any = nn.Parameter(
+                torch.empty(1, dtype=torch.uint8, device=dense.weight.device), requires_grad=False
+            )
             weight.compress_statistics, weight.quant_type = True, "nf4"
             self.weight = weight
 

@@ -182,7 +182,7 @@ class Trainer:
         torch._foreach_mul_(gradients, (self.schedule.clip_norm / (square.sqrt() + 1e-6)).clamp(max=1.0))
 
     def state(self) -> dict[str, Any]:
-        """Everything the next step depends on, on the host, as tensors and plain values; of parts, those of all ranks."""
+        """Everything the next step depends on, on the host, as tensors and plain values; with FSDP, of all ranks."""
         optimizer = _map_tensors(self.optimizer.state_dict(), lambda tensor: tensor.detach().cpu().clone())
         if self._is_sharded:
             parts: list[Any] = [None] * world()[1]
