@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from test_adapters import everything, hidden, shake
-from trials import BASES, WARM, recipe
+from trials import BASES, WARM, Kept, recipe
 
 from vqlora.adapters import attach
 from vqlora.finetune import check_recipe, finetune
@@ -18,6 +18,7 @@ from vqlora.optimizers import RoundedAdamW, stochastically_rounded
 from vqlora.recipe import Bits, Bottleneck, FullFineTune, Ia3, Lora, Method, Prefix, Recipe, Schedule, to_json
 from vqlora.recipe import recipe_from_json as parse
 from vqlora.record import Status
+from vqlora.trial import state_from_bytes, state_to_bytes
 
 METHODS: dict[str, Method] = {
     "lora": Lora(rank={"text": 4}),
@@ -232,3 +233,17 @@ def test_a_method_that_cannot_work_says_why() -> None:
         attach(load(BASES[0], Bits.preset("all8"), "cpu"), METHODS["dora"], seed=0)
     with pytest.raises(ValueError, match="has no mlp part"):
         attach(load(BASES[0], Bits.preset("all16"), "cpu"), Bottleneck(width={"cross_modal": 4}), seed=0)
+
+
+@pytest.mark.parametrize("method", ["bf16 kahan", "bf16 stochastic", "prefix", "dora", "lora+", "pissa"])
+def test_a_resumed_trial_goes_on_to_the_bit(method: str) -> None:
+    schedule = Schedule(steps=4, batch_size=2, learning_rate=1e-3, evaluations=2, optimizer="paged_adamw8bit")
+    wanted = recipe(method=METHODS[method], schedule=schedule)
+    alone = finetune(wanted, device="cpu", warm=WARM)
+    broken = Kept(break_after=4)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(wanted, device="cpu", warm=WARM, progress=broken)
+    assert broken.state is not None
+    kept = state_from_bytes(state_to_bytes(broken.state))
+    resumed = finetune(wanted, device="cpu", warm=WARM, progress=Kept(state=kept))
+    assert resumed.curve == alone.curve and resumed.adapter_state == alone.adapter_state

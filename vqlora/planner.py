@@ -8,14 +8,14 @@ what operators would cost is counted as in `cost`. No constant is fitted to a me
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import PretrainedConfig
 
@@ -31,7 +31,7 @@ from vqlora.models.families import family_of
 from vqlora.models.load import Loaded, meta_model, model_type_of, processor_of
 from vqlora.models.roles import linear_layers
 from vqlora.recipe import Bits, FullFineTune, Lora, Recipe
-from vqlora.shadow import FRAMES_ONLY, SHAPES_ONLY, shadow_layer
+from vqlora.shadow import FRAMES_ONLY, SHAPES_ONLY, bf16_autocast, fake_tensors, shadow_layer
 from vqlora.training import evaluation_steps
 
 # Assumed of one H100; a finished trial's own seconds stand beside the prediction in its record.
@@ -99,19 +99,20 @@ def _plan(recipe: Recipe, adapted: Adapted, batch: _Batch, base_bytes: float) ->
     if not sizes:
         return Plan(peak_gib=base_bytes / GIB, activation_bytes=0, train_flops=0.0, **about)
     recomputing = checkpointed(adapted.model) if recipe.schedule.checkpointing else nullcontext()
-    with LivePeak() as live, saved_activations(adapted.model) as saved, FlopCounter() as flops, recomputing:
-        with _autocast() if on_gpu else nullcontext():
+    counting = LivePeak() if on_gpu or recipe.schedule.checkpointing else saved_activations(adapted.model)
+    with counting as counted, FlopCounter() as flops, recomputing:
+        with bf16_autocast() if on_gpu else nullcontext():
             loss = _loss(adapted, recipe, batch)
         loss.backward()
     gradients = sum(parameter.numel() * parameter.element_size() for parameter in adapted.parameters.values())
-    is_counted_live = on_gpu or recipe.schedule.checkpointing
-    step = live.peak if is_counted_live else gradients + saved.bytes
+    alive = counted.peak if isinstance(counted, LivePeak) else counted.bytes + gradients
+    step = alive
     if on_gpu:
         step = max(step, gradients + update_bytes(recipe, sizes)) + WORKSPACE_BYTES
     peak = base_bytes + _added_bytes(recipe, gradients, on_gpu) + state_bytes(recipe, sizes, on_gpu=on_gpu) + step
     return Plan(
         peak_gib=peak / GIB,
-        activation_bytes=live.peak if is_counted_live else saved.bytes,
+        activation_bytes=alive - gradients,
         train_flops=float(flops.total) * recipe.schedule.steps,
         **about,
     )
@@ -148,17 +149,6 @@ def update_bytes(recipe: Recipe, sizes: Sequence[int]) -> int:
     return 0 if getattr(recipe.method, "update", None) is None else 16 * max(sizes)
 
 
-@contextmanager
-def _autocast() -> Iterator[None]:
-    """bf16 arithmetic around fp32 trained weights as on a GPU; PEFT asks whether it is on for GPUs."""
-    torch.set_autocast_enabled("cuda", True)
-    try:
-        with torch.autocast("cpu", torch.bfloat16):
-            yield
-    finally:
-        torch.set_autocast_enabled("cuda", False)
-
-
 def _without_weights(recipe: Recipe, on_gpu: bool) -> tuple[Adapted, float]:
     """The adapted base on the meta device, and the bytes its weights will take at the recipe's bits."""
     model_type, dtype = model_type_of(recipe.base), torch.bfloat16 if on_gpu else torch.float32
@@ -184,22 +174,10 @@ def _without_weights(recipe: Recipe, on_gpu: bool) -> tuple[Adapted, float]:
 
 
 def _faked(adapted: Adapted) -> Adapted:
-    """Tensors on the meta device become fake ones, which autocast and autograd treat as real; tied ones stay one."""
-    made: dict[int, nn.Parameter] = {}
-    for module in adapted.model.modules():
-        for name, old in module._parameters.items():
-            if old is not None:
-                if id(old) not in made:
-                    empty = torch.empty(old.shape, dtype=old.dtype)
-                    made[id(old)] = nn.Parameter(empty, requires_grad=old.requires_grad)
-                module._parameters[name] = made[id(old)]
-        for name, buffer in module._buffers.items():
-            module._buffers[name] = None if buffer is None else torch.empty(buffer.shape, dtype=buffer.dtype)
-    return replace(
-        adapted,
-        loaded=replace(adapted.loaded, device=torch.device("cpu")),
-        parameters={name: made[id(parameter)] for name, parameter in adapted.parameters.items()},
-    )
+    """The same of fake tensors, on a CPU by name."""
+    made = fake_tensors(adapted.model)
+    parameters = {name: made[id(parameter)] for name, parameter in adapted.parameters.items()}
+    return replace(adapted, loaded=replace(adapted.loaded, device=torch.device("cpu")), parameters=parameters)
 
 
 def _quantise(model: Any, model_type: str, recipe: Recipe) -> None:

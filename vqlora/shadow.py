@@ -7,6 +7,8 @@ copies of the input and int32 sums at 8.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,6 +18,35 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 SHAPES_ONLY = "shapes_only"
 FRAMES_ONLY = "flash_shapes_only"  # 'flash' in the name asks a tower for frame borders
+
+
+@contextmanager
+def bf16_autocast() -> Iterator[None]:
+    """bf16 arithmetic around fp32 trained weights as on a GPU; PEFT asks whether it is on for GPUs."""
+    torch.set_autocast_enabled("cuda", True)
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            yield
+    finally:
+        torch.set_autocast_enabled("cuda", False)
+
+
+def fake_tensors(model: nn.Module) -> dict[int, nn.Parameter]:
+    """Tensors on the meta device become fake ones, which autocast and autograd treat as real; tied ones stay one.
+
+    Inside a FakeTensorMode. {id of an old parameter: the new one}.
+    """
+    made: dict[int, nn.Parameter] = {}
+    for module in model.modules():
+        for name, old in module._parameters.items():
+            if old is not None:
+                if id(old) not in made:
+                    empty = torch.empty(old.shape, dtype=old.dtype)
+                    made[id(old)] = nn.Parameter(empty, requires_grad=old.requires_grad)
+                module._parameters[name] = made[id(old)]
+        for name, buffer in module._buffers.items():
+            module._buffers[name] = None if buffer is None else torch.empty(buffer.shape, dtype=buffer.dtype)
+    return made
 
 
 class _Multiply4(torch.autograd.Function):
