@@ -7,6 +7,7 @@ pixels and labels, torch's AdamW. The same random base, clips, rank and batch as
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch import Tensor
 from vqlora.cost import GIB, PROBE_STEPS
 from vqlora.data.example import PROMPTS, Clip, Message
 from vqlora.models.families import VideoLlama3
-from vqlora.models.load import load, processor_of
+from vqlora.models.load import load, meta_model, processor_of
 from vqlora.planner import CAPTION
 from vqlora.recipe import Bits, Recipe
 
@@ -37,7 +38,17 @@ def checkpoint(base: str, folder: Path, device: str) -> Path:
 
 
 def measure_peer(row: Row, recipe: Recipe, folder: Path) -> dict[str, Any]:
-    """The row's figures by the peer's own way, on a GPU."""
+    """The row's figures by the peer's own way, on a GPU; status 'done' or 'out_of_memory'."""
+    try:
+        return _measured(row, recipe, folder)
+    except torch.OutOfMemoryError:
+        return {"status": "out_of_memory"}
+    finally:
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def _measured(row: Row, recipe: Recipe, folder: Path) -> dict[str, Any]:
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
     from transformers import BitsAndBytesConfig, VideoLlama3ForConditionalGeneration
 
@@ -103,8 +114,6 @@ def batch(recipe: Recipe, clips: int, device: Any, *, generate: bool = False) ->
     processor, family, store = processor_of(recipe.base), VideoLlama3(), Noise(recipe.frames)
     shown = [store.get(Clip(path=str(number))) for number in range(clips)]
     said = (Message(role="user", text=PROMPTS["caption"]), Message(role="assistant", text=CAPTION))
-    from vqlora.models.load import meta_model
-
     tokens = family.batch(
         processor, meta_model(recipe.base).config, [clip.times_seconds for clip in shown], [said] * clips,
         size=recipe.frames.size, generate=generate,

@@ -6,7 +6,6 @@ Everything goes through the trial's own Trainer and probes; only the clips are n
 from __future__ import annotations
 
 import gc
-import resource
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 
 from vqlora.adapters import Adapted, attach
-from vqlora.cost import GIB, PROBE_STEPS, StepProbe, is_out_of_memory, measure_inference
+from vqlora.cost import PROBE_STEPS, StepProbe, is_out_of_memory, measure_inference
 from vqlora.data.example import Clip, Example
 from vqlora.evaluation import answer
 from vqlora.inputs import Inputs
@@ -161,26 +160,13 @@ def _trained(row: Row, recipe: Recipe, inputs: Inputs, examples: list[Example]) 
     seconds, flops = costs["step_seconds"], costs["train_flops"]
     return {
         "train_peak_gib": costs["train_peak_gib"],
-        **_other_peaks(device),
+        "reserved_peak_gib": costs["train_reserved_gib"],
+        "process_peak_gib": costs["train_process_gib"],
         "step_seconds": seconds,
         "tokens_per_second": tokens / seconds,
         "step_flops": flops,
         "utilisation": _share_of_peak(flops / seconds, device),
         "losses": losses,
-    }
-
-
-def _other_peaks(device: torch.device) -> dict[str, float | None]:
-    """What torch reserved at most, and what the driver sees of the process; nothing was given back to it in the row."""
-    if device.type == "cpu":  # of the whole process, earlier rows too
-        return {
-            "reserved_peak_gib": None,
-            "process_peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-        }
-    free, whole = torch.cuda.mem_get_info(device)
-    return {
-        "reserved_peak_gib": torch.cuda.max_memory_reserved(device) / GIB,
-        "process_peak_gib": (whole - free) / GIB,
     }
 
 

@@ -152,6 +152,8 @@ class StepProbe:
     seconds: list[float] = field(default_factory=list)
     flops: float | None = None
     peak_bytes: int | None = None
+    reserved_bytes: int | None = None
+    driver_bytes: int | None = None
     seen: int = 0
 
     @property
@@ -175,7 +177,10 @@ class StepProbe:
             synchronise(self.device)
             self.seconds.append(time.perf_counter() - start)
         if self.device.type == "cuda":
+            free, installed = torch.cuda.mem_get_info(self.device)
             self.peak_bytes = torch.cuda.max_memory_allocated(self.device) - self.held_by_others
+            # torch gives nothing back to the driver by itself, so what it holds now is what it held at most
+            self.reserved_bytes, self.driver_bytes = torch.cuda.max_memory_reserved(self.device), installed - free
 
     @contextmanager
     def _counting(self) -> Iterator[None]:
@@ -195,9 +200,15 @@ class StepProbe:
         return {
             "step_seconds": step,
             "train_seconds": None if step is None else step * steps,
-            "train_peak_gib": None if self.peak_bytes is None else self.peak_bytes / GIB,
+            "train_peak_gib": _gib(self.peak_bytes),
+            "train_reserved_gib": _gib(self.reserved_bytes),
+            "train_process_gib": _gib(self.driver_bytes),
             "train_flops": None if self.flops is None else self.flops * steps,
         }
+
+
+def _gib(count: int | None) -> float | None:
+    return None if count is None else count / GIB
 
 
 def measure_inference(
@@ -247,6 +258,8 @@ def how(device: torch.device, fields: Mapping[str, Any]) -> dict[str, str]:
         "train_seconds": "steps x step_seconds, without decoding and evaluation",
         "step_seconds": f"median of {PROBE_STEPS - 1} steps after the first, vision tower included, frames decoded",
         "train_peak_gib": HOW_ON_GPU if is_gpu else HOW_ON_CPU,
+        "train_reserved_gib": "peak that torch's allocator reserved, other bases of the process included",
+        "train_process_gib": "what the driver counts on the GPU after the measured steps, context and others included",
         "infer_peak_gib": HOW_ON_GPU if is_gpu else "counted from tensors: weights and the peak of live activations",
         "latency_ms": f"median of {LATENCY_CLIPS} clips of val at batch size 1, frames decoded, to the last token",
         "latency_p90_ms": f"90th percentile of {LATENCY_CLIPS} clips of val at batch size 1",

@@ -273,7 +273,9 @@ def _videollama3_states(adapted: Adapted, tower: Any, frames: int, side: int) ->
     )
     borders = torch.arange(frames + 1) * side * side
     config._attn_implementation = FRAMES_ONLY
-    hidden = tower.encoder(hidden, cu_seqlens=borders, position_embeddings=(half, half)).last_hidden_state
+    hidden = tower.encoder(
+        hidden, cu_seqlens=borders, max_seqlen=side * side, position_embeddings=(half, half)
+    ).last_hidden_state
     merge = adapted.loaded.processor.video_processor.merge_size
     merged = tower.post_layernorm(hidden).unflatten(0, (frames, (side // merge) ** 2, merge**2))
     return merged.mean(2)

@@ -83,6 +83,7 @@ def _run(study: Study, arguments: Sequence[str], by: str, rate: str) -> int:
     asked, runtime = read_options(study, arguments, Runtime())
     store = study_store(runtime.storage, asked.name, asked.version)
     added: list[Mapping[str, Any]] = []
+    status = 0
     for turn in range(ROUNDS + 1):
         status = run(replace(study, points=(*study.points, *added)), arguments, Runtime())
         if runtime.dry_run or status == INTERRUPTED:
