@@ -29,7 +29,8 @@ def make_optimizer(
     update = adapted.method.update if isinstance(adapted.method, FullFineTune) else None
     if schedule.optimizer is None and update is None:
         # torch's other ways on a GPU make as many temporaries as there are parameters
-        return torch.optim.AdamW(groups, fused=adapted.loaded.device.type == "cuda", **common)  # type: ignore[arg-type]
+        is_fused = True if adapted.loaded.device.type == "cuda" else None
+        return torch.optim.AdamW(groups, fused=is_fused, **common)  # type: ignore[arg-type]
     bits = 32 if schedule.optimizer is None else 8
     # bitsandbytes pages between a GPU and the host only, and warns elsewhere
     paged = schedule.optimizer == "paged_adamw8bit" and adapted.loaded.device.type == "cuda"
