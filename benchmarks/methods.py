@@ -41,6 +41,7 @@ BITS = {
     "bottleneck": ("all4",), "ia3": ("all4",), "projector": ("all4",), "full": ("all16",),
 }  # fmt: skip
 FRAMES = (4, 8, 16, 32, 64)
+PAGED = "paged_adamw8bit"
 LIMIT_SECONDS = 120  # of a row, loading aside
 LOAD_SECONDS = 90  # that a call keeps free for loading a base before it starts rows of other bits
 NEAR, CAP_CHOICES = 0.15, (1, 2, 4, 8, 16)
@@ -70,6 +71,7 @@ def _rows(frames: Sequence[int], *, with_peer: bool) -> Iterable[Row]:
     for bits in ("all4", "all16"):
         for checkpointing in (True, False):
             yield Row(method="lora", bits=bits, frames=8, batch=4, checkpointing=checkpointing)
+    yield Row(method="lora", bits="all4", frames=max(frames), optimizer=PAGED)
     if with_peer:
         yield Row(method="lora", bits="all4", frames=8, batch=4, peer=True)
         for count in frames:
@@ -77,7 +79,7 @@ def _rows(frames: Sequence[int], *, with_peer: bool) -> Iterable[Row]:
     for bits in ("all4", "all8", "all16"):
         for method in METHODS:
             for count in frames if bits in BITS[method] else ():
-                yield Row(method=method, bits=bits, frames=count)
+                yield Row(method=method, bits=bits, frames=count, optimizer=PAGED if method == "full" else None)
 
 
 def _near(given: argparse.Namespace) -> list[Row]:
@@ -188,7 +190,7 @@ def _verdict(rows: Sequence[dict[str, Any]], cap: float) -> dict[str, int]:
 def _key(row: dict[str, Any]) -> str:
     parts = [row["method"], row["bits"], f"{row['frames']}f", f"{row['batch']}b"]
     parts += ["checkpointed" if row["checkpointing"] else "kept"]
-    parts += ["peer"] if row["peer"] else []
+    parts += [part for part in (row["optimizer"], "peer" if row["peer"] else None) if part]
     return " ".join(parts + ([f"cap {row['cap_gib']:g}"] if row["cap_gib"] else []))
 
 

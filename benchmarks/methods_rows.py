@@ -50,17 +50,18 @@ class Row:
     frames: int
     batch: int = 1
     checkpointing: bool = True
+    optimizer: str | None = None
     cap_gib: float | None = None
     peer: bool = False
 
     def recipe(self, base: str, size: int) -> Recipe:
-        """As a fine-tune; full fine-tuning keeps its moments in 8 bits."""
+        """As a fine-tune."""
         schedule = Schedule(
             steps=PROBE_STEPS,
             batch_size=self.batch,
             learning_rate=1e-5,
             checkpointing=self.checkpointing,
-            optimizer="paged_adamw8bit" if self.method == "full" else None,
+            optimizer=self.optimizer,
         )
         return Recipe(
             base=base,

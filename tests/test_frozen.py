@@ -68,3 +68,15 @@ def test_a_training_batch_needs_no_mask() -> None:
         plain = loaded.family.loss(loaded.model, tokens, states)
         masked = loaded.family.loss(loaded.model, {**tokens, "attention_mask": (~padded).long()}, states)
     torch.testing.assert_close(plain, masked, rtol=1e-6, atol=0)
+
+
+def test_a_frozen_8_bit_layer_keeps_nothing_of_its_input_and_has_bitsandbytes_gradient() -> None:
+    loaded = load(BASES[0], Bits.preset("all8"), "cpu")
+    layer = loaded.model.model.language_model.layers[0].mlp.down_proj
+    x = torch.randn(2, 5, layer.in_features, requires_grad=True)
+    ours = layer(x)
+    assert "A" not in vars(ours.grad_fn) and not getattr(ours.grad_fn, "tensors", None)
+    (own,) = torch.autograd.grad(ours.square().sum(), x)
+    theirs = type(layer).__mro__[1].forward(layer, x)
+    assert torch.equal(ours, theirs)
+    assert torch.equal(own, torch.autograd.grad(theirs.square().sum(), x)[0])

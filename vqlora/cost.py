@@ -58,30 +58,11 @@ class SavedActivations:
 
 @contextmanager
 def saved_activations(model: nn.Module) -> Iterator[SavedActivations]:
-    """Counts what is saved for backward by what runs inside.
-
-    bitsandbytes keeps the inputs of 8-bit layers past torch's hooks (its `MatMul8bitFp` on a CPU); they are added.
-    """
-    import bitsandbytes as bnb
-
+    """Counts what is saved for backward by what runs inside."""
     weights = (local_part(tensor).untyped_storage() for tensor in (*model.parameters(), *model.buffers()))
     counter = SavedActivations(frozenset(s._cdata if s.device.type == "meta" else s.data_ptr() for s in weights))
-
-    def keep_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if torch.is_grad_enabled() and inputs[0].requires_grad:
-            counter.add(inputs[0])
-
-    handles = [
-        module.register_forward_pre_hook(keep_input)
-        for module in model.modules()
-        if isinstance(module, bnb.nn.Linear8bitLt)
-    ]
-    try:
-        with torch.autograd.graph.saved_tensors_hooks(counter.add, lambda tensor: tensor):
-            yield counter
-    finally:
-        for handle in handles:
-            handle.remove()
+    with torch.autograd.graph.saved_tensors_hooks(counter.add, lambda tensor: tensor):
+        yield counter
 
 
 class LivePeak(TorchDispatchMode):

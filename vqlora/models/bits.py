@@ -17,6 +17,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from vqlora.models.frozen8 import frozen8
 from vqlora.models.roles import CROSS_MODAL_IS_ATTENTION, check_roles, linear_layers, role_of, roles_of_base
 from vqlora.parts import local_part
 from vqlora.recipe import Bits
@@ -60,7 +61,7 @@ def quantised_layer(dense: Any, layer_bits: int, bits: Bits, device: torch.devic
     weight = dense.weight.data.to(device)
     with torch.device("meta"):
         layer: Any = (
-            bnb.nn.Linear8bitLt(**shape, has_fp16_weights=False, threshold=INT8_THRESHOLD)
+            frozen8()(**shape, has_fp16_weights=False, threshold=INT8_THRESHOLD)
             if layer_bits == 8
             else bnb.nn.Linear4bit(
                 **shape,
