@@ -66,11 +66,14 @@ def saved_activations(model: nn.Module) -> Iterator[SavedActivations]:
 
 
 class LivePeak(TorchDispatchMode):
-    """Peak bytes of the tensors that operators made inside and that were alive at once; weights are not among them."""
+    """Peak bytes of the tensors that operators made inside and that were alive at once; weights are not among them.
 
-    def __init__(self) -> None:
+    tolerance: by what share the peak may be too low; looking for the dead at every new peak takes most of the time.
+    """
+
+    def __init__(self, tolerance: float = 0.0) -> None:
         super().__init__()
-        self.peak = 0
+        self.peak, self.tolerance = 0, tolerance
         self._live: dict[int, tuple[StorageWeakRef, int]] = {}
         self._total = 0
 
@@ -86,7 +89,7 @@ class LivePeak(TorchDispatchMode):
         storage = tensor.untyped_storage()
         self._live[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
         self._total += storage.nbytes()
-        if self._total > self.peak:  # the dead are counted out only when they would make a new peak
+        if self._total > self.peak * (1 + self.tolerance):  # the dead are counted out only when they would make a new peak
             self._live = {key: entry for key, entry in self._live.items() if not entry[0].expired()}
             self._total = sum(size for _, size in self._live.values())
             self.peak = max(self.peak, self._total)

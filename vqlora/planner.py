@@ -41,6 +41,7 @@ SUSTAINED_FLOPS = 2.5e14  # in training; a dequantised product counts as a dense
 LAYER_SECONDS, QUANTISED_LAYER_SECONDS = 2.0e-3, 3.1e-3
 LOAD_SECONDS = 20.0
 CAPTION = " ".join(["word"] * 30)  # as long as the captions of the embedded data; a token or two a word elsewhere
+TOLERANCE = 0.002  # of the counted peak, for a count that takes seconds
 WORKSPACE_BYTES = 32 * 2**20  # of cuBLAS on compute capability 9 by torch's default; 8 MiB on earlier ones
 SMALLEST_8_BIT, SMALLEST_PAGED, BLOCK_8_BIT = 4096, 100_000, 256  # of bitsandbytes' optimizers, in values
 
@@ -99,7 +100,7 @@ def _plan(recipe: Recipe, adapted: Adapted, batch: _Batch, base_bytes: float) ->
     if not sizes:
         return Plan(peak_gib=base_bytes / GIB, activation_bytes=0, train_flops=0.0, **about)
     recomputing = checkpointed(adapted.model) if recipe.schedule.checkpointing else nullcontext()
-    counting = LivePeak() if on_gpu or recipe.schedule.checkpointing else saved_activations(adapted.model)
+    counting = LivePeak(TOLERANCE) if on_gpu or recipe.schedule.checkpointing else saved_activations(adapted.model)
     with counting as counted, FlopCounter() as flops, recomputing:
         with bf16_autocast() if on_gpu else nullcontext():
             loss = _loss(adapted, recipe, batch)
