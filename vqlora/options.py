@@ -93,6 +93,7 @@ def read_options(study: Study, arguments: Sequence[str], runtime: Runtime) -> tu
         executor=given.executor,
         concurrency=given.concurrency,
         together=given.together,
+        workers=given.workers,
         dry_run=given.dry_run,
         fresh=given.fresh,
         keep=given.keep,
@@ -146,6 +147,7 @@ def _parser(study: Study, runtime: Runtime) -> argparse.ArgumentParser:
         help="trials that share their steps, 1: turns (by device)",
     )
     add("--executor", choices=get_args(Executor), default=runtime.executor, help="how trials run (%(default)s)")
+    add("--workers", type=int, default=runtime.workers, metavar="N", help="Ray Train workers of a trial (%(default)s)")
     add("--keep", choices=get_args(Keep), default=runtime.keep, help="whose adapters stay (%(default)s)")
     add("--memory-cap-gib", type=float, metavar="G", help="of GPU memory for a trial, as on a smaller card (none)")
     add("--only", action="append", default=[], metavar="AXIS=V,V", help="of the listed points those with these values")

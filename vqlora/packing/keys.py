@@ -10,9 +10,10 @@ from vqlora.recipe import Lora, Recipe, ZeroShot, recipe_from_json, to_json
 
 
 def packs(recipe: Recipe) -> bool:
-    """Whether a trial can share its steps: what it trains, if anything, is LoRA without dropout."""
-    method = recipe.method
-    return isinstance(method, ZeroShot) or (isinstance(method, Lora) and method.dropout == 0)
+    """Whether a trial can share its steps: what it trains, if anything, is plain LoRA by AdamW."""
+    method, schedule = recipe.method, recipe.schedule
+    is_usual = schedule.optimizer is None and not schedule.checkpointing
+    return isinstance(method, ZeroShot) or (isinstance(method, Lora) and method.is_plain and is_usual)
 
 
 def pack_key(asked: Mapping[str, Any]) -> str | None:
