@@ -1,17 +1,22 @@
-"""The embedded data's world: scenes of moving shapes, drawn from a seed, with their ground truth.
+"""The embedded data's world: scenes of moving, sounding shapes, drawn from a seed, with their ground truth.
 
-A scene is one to three objects (shape, colour, size) over two to four phases whose order matters. Neighbours:
-`shapes_render` draws it, `shapes_text` describes it, `shapes_write` writes it as MP4 in MSR-VTT's layout.
+A scene is one to three objects (shape, colour, size) over two to four phases whose order matters; a long one lasts half
+a minute and more, with brief events between long still stretches. Neighbours: `shapes_motion` says where everything is,
+`shapes_render` draws it, `shapes_sound` lets it sound, `shapes_words` and `shapes_text` describe it,
+`shapes_questions` asks about it, `shapes_tasks` makes conversations of all that, `shapes_write` writes MP4 files in
+MSR-VTT's layout. The embedded bases are pretrained on what these say: whoever changes the pretraining split, its texts
+or the tokenizer's corpus has to pretrain anew.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-VERSION = "2026.11"
+VERSION = "2026.12"
 SIDE = 112  # pixels
 FPS = 8
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring", "bar", "moon")
@@ -22,15 +27,23 @@ MOTIONS = (
     "behind",
 )  # fmt: skip
 WAYS = ("left", "right", "up", "down")
+TRANSIENT = ("circle", "bounce", "rotate", "blink")  # end as they began: only frames from within show them
+CHANGES = ("grow", "shrink", "appear", "vanish")  # seen by comparing before and after
+ENTROPIES = ("low", "middle", "high")  # of a backdrop: plain, a gradient with faint grain, strong grain
+NOISES = ("knock", "chime", "buzz", "whistle")  # heard only: nothing in the picture goes with them
 TURNLESS = ("circle", "ring")  # a turn of these cannot be seen
 SPLITS = {"pretrain": 0, "train": 1, "val": 2, "test": 3}
 PRESETS = {
     "tiny": {"train": 24, "val": 8, "test": 8},
     "small": {"train": 512, "val": 64, "test": 128},
     "full": {"train": 8192, "val": 512, "test": 1024},
+    "long": {"train": 64, "val": 16, "test": 32},
 }
+SECONDS = {False: (4.0, 12.0), True: (30.0, 60.0)}  # of a clip, by whether it is long
 MARGIN = 18.0  # pixels an object's centre keeps from the border
 MIN_PHASE_SECONDS = 0.5
+MAX_LONG_EVENT_SECONDS = 5.0
+CLICK_SECONDS, NOISE_SECONDS = 0.04, 0.6
 RARITY = 0.1  # how often a reserved combination is drawn in pretraining, against any other
 
 
@@ -56,13 +69,32 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True)
 class Backdrop:
-    """plain, gradient or grain, so that a frame's entropy is not its objects' alone. Colours in 0..255."""
+    """What lies behind. entropy: one of ENTROPIES; grain: deviation in 0..255, flickering from frame to frame or not.
 
-    kind: str
+    Standing grain has a frame's entropy without motion, flickering grain has both. Colours in 0..255.
+    """
+
+    entropy: str
     first: tuple[int, int, int]
     second: tuple[int, int, int]
     angle: float
     grain: float
+    flickers: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sound:
+    """kind: 'tone' (of a motion, as long as it lasts), 'click' (of a cut) or one of NOISES. Seconds.
+
+    motion gives a tone its pitch, high puts it an octave up; neither high nor loud can be seen.
+    """
+
+    kind: str
+    motion: str | None
+    start: float
+    end: float
+    high: bool
+    loud: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +103,14 @@ class Scene:
 
     split: str
     index: int
+    long: bool
     seconds: float
     things: tuple[Thing, ...]
     phases: tuple[Phase, ...]
     backdrops: tuple[Backdrop, ...]
     starts: tuple[tuple[tuple[float, float], ...], ...]
     cut: float | None
+    sounds: tuple[Sound, ...]
 
     @property
     def num_frames(self) -> int:
@@ -91,28 +125,30 @@ def reserved(shape: str, colour: str) -> bool:
     return (SHAPES.index(shape) + COLOURS.index(colour)) % 4 == 0
 
 
-def draw_scene(split: str, index: int) -> Scene:
-    """The scene of a split and index; the same on every machine."""
-    rng = np.random.default_rng([20261123, SPLITS[split], index])
+def draw_scene(split: str, index: int, *, long: bool = False) -> Scene:
+    """The scene of a split and index; the same on every machine. Long scenes are counted on their own."""
+    rng = np.random.default_rng([20261123, SPLITS[split], index, int(long)])
     things = _draw_things(rng, downstream=split != "pretrain")
-    motions = _draw_motions(rng, things)
-    seconds = round(float(rng.uniform(4, 12)) * FPS) / FPS
-    bounds = _draw_bounds(rng, len(motions), seconds)
-    cut = int(rng.integers(1, len(motions))) if rng.random() < 0.15 else None
-    starts = [_draw_places(rng, len(things)) for _ in range(1 if cut is None else 2)]
+    motions = _draw_motions(rng, things, long)
+    seconds = round(float(rng.uniform(*SECONDS[long])) * FPS) / FPS
+    spans = _draw_long_spans(rng, len(motions), seconds) if long else _draw_spans(rng, len(motions), seconds)
     phases = tuple(
-        Phase(motion=motion, actor=actor, other=other, start=bounds[i], end=bounds[i + 1])
-        for i, (motion, actor, other) in enumerate(motions)
+        Phase(motion=motion, actor=actor, other=other, start=start, end=end)
+        for (motion, actor, other), (start, end) in zip(motions, spans, strict=True)
     )
+    cut = phases[int(rng.integers(1, len(phases)))].start if rng.random() < 0.15 else None
+    starts = tuple(_draw_places(rng, len(things)) for _ in range(1 if cut is None else 2))
     return Scene(
         split=split,
         index=index,
+        long=long,
         seconds=seconds,
         things=things,
         phases=phases,
-        backdrops=tuple(_draw_backdrop(rng) for _ in starts),
-        starts=tuple(starts),
-        cut=None if cut is None else bounds[cut],
+        backdrops=_draw_backdrops(rng, len(starts)),
+        starts=starts,
+        cut=cut,
+        sounds=_draw_sounds(rng, phases, cut, seconds),
     )
 
 
@@ -133,9 +169,11 @@ def _draw_things(rng: np.random.Generator, downstream: bool) -> tuple[Thing, ...
     return tuple(things)
 
 
-def _draw_motions(rng: np.random.Generator, things: tuple[Thing, ...]) -> list[tuple[str, int | None, int | None]]:
-    """Two to four (motion, actor, other) that can follow each other; at least one is not a stay."""
-    count = int(rng.choice([2, 3, 4], p=[0.45, 0.35, 0.2]))
+def _draw_motions(
+    rng: np.random.Generator, things: tuple[Thing, ...], long: bool
+) -> list[tuple[str, int | None, int | None]]:
+    """Two to four (motion, actor, other) that can follow each other, three to six without a stay in a long clip."""
+    count = int(rng.choice([3, 4, 5, 6])) if long else int(rng.choice([2, 3, 4], p=[0.45, 0.35, 0.2]))
     gone: set[int] = set()
     acted: set[int] = set()
     resized: set[int] = set()
@@ -143,13 +181,15 @@ def _draw_motions(rng: np.random.Generator, things: tuple[Thing, ...]) -> list[t
     for place in range(count):
         alive = [i for i in range(len(things)) if i not in gone]
         stays = sum(motion == "stay" for motion, _, _ in out)
-        if not alive or (rng.random() < 0.18 and stays == 0):
+        if not alive or (not long and rng.random() < 0.18 and stays == 0):
             out.append(("stay", None, None))
             continue
         actor = int(rng.choice(alive))
         options = [m for m in MOTIONS if m != "stay"]
         if things[actor].shape in TURNLESS:
             options.remove("rotate")
+        if long and len(alive) == 1 and place < count - 1:
+            options.remove("vanish")  # somebody has to act next
         if actor in acted or place == 0:
             options.remove("appear")
         if actor in resized:
@@ -175,12 +215,23 @@ def _draw_motions(rng: np.random.Generator, things: tuple[Thing, ...]) -> list[t
     return out
 
 
-def _draw_bounds(rng: np.random.Generator, count: int, seconds: float) -> list[float]:
-    """Phase boundaries on frame times; lengths are heavy-tailed (log-normal, sigma 1): long stretches and bursts."""
+def _draw_spans(rng: np.random.Generator, count: int, seconds: float) -> list[tuple[float, float]]:
+    """Phases end to end on frame times; lengths are heavy-tailed (log-normal, sigma 1): long stretches and bursts."""
     lengths = rng.lognormal(0.0, 1.0, count)
     free = seconds - count * MIN_PHASE_SECONDS
     ends = np.cumsum(MIN_PHASE_SECONDS + free * lengths / lengths.sum())
-    return [0.0, *[round(float(end) * FPS) / FPS for end in ends[:-1]], seconds]
+    bounds = [0.0, *[round(float(end) * FPS) / FPS for end in ends[:-1]], seconds]
+    return list(itertools.pairwise(bounds))
+
+
+def _draw_long_spans(rng: np.random.Generator, count: int, seconds: float) -> list[tuple[float, float]]:
+    """Brief phases on frame times with heavy-tailed still stretches before, between and after them."""
+    lengths = np.round(rng.uniform(MIN_PHASE_SECONDS, MAX_LONG_EVENT_SECONDS, count) * FPS)
+    pauses = rng.lognormal(0.0, 1.0, count + 1)
+    free = seconds * FPS - lengths.sum()
+    gaps = np.floor(free * pauses / pauses.sum())[:count]
+    starts = np.cumsum(gaps) + np.concatenate([[0.0], np.cumsum(lengths)[:-1]])
+    return [(float(a) / FPS, float(a + b) / FPS) for a, b in zip(starts, lengths, strict=True)]
 
 
 def _draw_places(rng: np.random.Generator, count: int) -> tuple[tuple[float, float], ...]:
@@ -192,74 +243,39 @@ def _draw_places(rng: np.random.Generator, count: int) -> tuple[tuple[float, flo
     )
 
 
-def _draw_backdrop(rng: np.random.Generator) -> Backdrop:
-    first, second = rng.integers(10, 90, (2, 3)).tolist()
-    kind = str(rng.choice(["plain", "gradient", "grain"]))
-    return Backdrop(
-        kind=kind,
-        first=tuple(first),
-        second=tuple(second) if kind == "gradient" else tuple(first),
-        angle=float(rng.uniform(0, 2 * np.pi)),
-        grain=float(rng.uniform(10, 28)) if kind == "grain" else 0.0,
-    )
+def _draw_backdrops(rng: np.random.Generator, shots: int) -> tuple[Backdrop, ...]:
+    """One a shot; every second cut changes the entropy too, so that it varies within some clips."""
+    entropy = str(rng.choice(ENTROPIES))
+    out = []
+    for _ in range(shots):
+        first, second = rng.integers(10, 90, (2, 3)).tolist()
+        grain = {"low": 0.0, "middle": float(rng.uniform(3, 7)), "high": float(rng.uniform(14, 28))}[entropy]
+        out.append(
+            Backdrop(
+                entropy=entropy,
+                first=tuple(first),
+                second=tuple(first if entropy == "low" else second),
+                angle=float(rng.uniform(0, 2 * np.pi)),
+                grain=grain,
+                flickers=bool(rng.random() < 0.5) and entropy == "high",
+            )
+        )
+        entropy = str(rng.choice(ENTROPIES)) if rng.random() < 0.5 else entropy
+    return tuple(out)
 
 
-# ---- where everything is at each frame ------------------------------------------------------------------------
-
-STATE = ("x", "y", "half_width", "angle", "visible")
-
-
-def states(scene: Scene) -> np.ndarray:
-    """State of each thing at each native frame, float32 [frames, things, 5] in the order of STATE."""
-    times = np.arange(scene.num_frames) / FPS
-    out = np.zeros((len(times), len(scene.things), 5), np.float32)
-    for i, thing in enumerate(scene.things):
-        late = any(p.motion == "appear" and p.actor == i for p in scene.phases)
-        out[:, i] = (*scene.starts[0][i], SIZES[thing.size], 0.0, 0.0 if late else 1.0)
-    for phase in scene.phases:
-        after = times >= phase.start
-        if scene.cut is not None and phase.start == scene.cut:
-            out[after, :, :2] = np.array(scene.starts[1], np.float32)
-        if phase.actor is not None:
-            progress = np.clip((times[after] - phase.start) / (phase.end - phase.start), 0, 1)
-            first = out[np.argmax(after)].copy()
-            out[after, phase.actor] = _move(phase, first, progress, times[after] - phase.start)
-    return out
-
-
-def _move(phase: Phase, first: np.ndarray, u: np.ndarray, seconds: np.ndarray) -> np.ndarray:
-    """States [n, 5] of the actor at progress u in [0, 1] (1 ever after), from its state at the phase's start."""
-    assert phase.actor is not None
-    out = np.repeat(first[phase.actor][None], len(u), axis=0)
-    x, y = out[0, 0], out[0, 1]
-    if phase.motion in WAYS:
-        axis, sign = (0 if phase.motion in ("left", "right") else 1), (-1 if phase.motion in ("left", "up") else 1)
-        room = (out[0, axis] - MARGIN / 2) if sign < 0 else (SIDE - MARGIN / 2 - out[0, axis])
-        out[:, axis] += sign * min(room, 42.0) * u
-    elif phase.motion == "circle":
-        centre = np.array([x + (14 if x < SIDE / 2 else -14), y])
-        turn = 2 * np.pi * u
-        out[:, 0] = centre[0] + (x - centre[0]) * np.cos(turn)
-        out[:, 1] = centre[1] + 14 * np.sin(turn) * (1 if y < SIDE / 2 else -1)
-    elif phase.motion == "bounce":
-        height = 20 if y > 40 else -20
-        out[:, 1] -= height * np.abs(np.sin(3 * np.pi * u))
-    elif phase.motion == "grow":
-        out[:, 2] *= 1 + 0.8 * u
-    elif phase.motion == "shrink":
-        out[:, 2] *= 1 - 0.5 * u
-    elif phase.motion == "rotate":
-        out[:, 3] += 2 * np.pi * u
-    elif phase.motion == "blink":
-        out[:, 4] = np.where((u > 0) & (u < 1) & (np.floor(seconds * 4) % 2 == 1), 0.0, 1.0)
-    elif phase.motion == "appear":
-        out[:, 4] = (u >= 0.25).astype(np.float32)
-    elif phase.motion == "vanish":
-        out[:, 4] = (u < 0.25).astype(np.float32)
-    elif phase.motion == "behind":
-        assert phase.other is not None
-        out[:, :2] += u[:, None] * 2 * (first[phase.other][:2] - out[0, :2])
-    else:
-        raise AssertionError(f"motion {phase.motion!r} of {phase} is not drawn")
-    out[:, :2] = np.clip(out[:, :2], MARGIN / 2, SIDE - MARGIN / 2)
-    return out
+def _draw_sounds(
+    rng: np.random.Generator, phases: tuple[Phase, ...], cut: float | None, seconds: float
+) -> tuple[Sound, ...]:
+    """A tone a motion, a click at a cut, up to three noises at any time; in order of their start."""
+    events = [("tone", p.motion, p.start, p.end) for p in phases if p.actor is not None]
+    if cut is not None:
+        events.append(("click", None, cut, cut + CLICK_SECONDS))
+    for _ in range(int(rng.choice([0, 1, 2, 3], p=[0.25, 0.35, 0.25, 0.15]))):
+        start = round(float(rng.uniform(0.2, seconds - NOISE_SECONDS - 0.2)), 2)
+        events.append((str(rng.choice(NOISES)), None, start, start + NOISE_SECONDS))
+    sounds = [
+        Sound(kind=kind, motion=motion, start=start, end=end, high=bool(high), loud=bool(loud))
+        for (kind, motion, start, end), (high, loud) in zip(events, rng.random((len(events), 2)) < 0.5, strict=True)
+    ]
+    return tuple(sorted(sounds, key=lambda sound: sound.start))

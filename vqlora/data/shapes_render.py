@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vqlora.data.shapes import COLOURS, FPS, SHAPES, SIDE, Scene, states
+from vqlora.data.shapes import COLOURS, FPS, SHAPES, SIDE, Scene
+from vqlora.data.shapes_motion import states
 
 RGB = {
     "red": (225, 45, 45), "green": (40, 190, 70), "blue": (60, 100, 240), "yellow": (240, 220, 50),
@@ -26,85 +27,80 @@ NOISE_SIDE = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Reel:
-    """Scenes as tensors, ready to draw. B scenes, N native frames (padded with the last), T things, 2 shots.
+    """Frames of scenes as tensors, ready to draw. B scenes, N frames of each, T things, 2 shots.
 
-    states [B, N, T, 5]; shape, colour [B, T]; shot [B, N] in {0, 1}; backdrop [B, 2, 9]; frames [B].
+    states [B, N, T, 5]; shape, colour [B, T]; shot [B, N] in {0, 1}; number [B, N], the frames' own numbers;
+    backdrop [B, 2, 10].
     """
 
     states: Tensor
     shape: Tensor
     colour: Tensor
     shot: Tensor
+    number: Tensor
     backdrop: Tensor
-    frames: Tensor
 
-    def to(self, device: str) -> Reel:
+    def to(self, device: str | torch.device) -> Reel:
         return Reel(**{name: value.to(device) for name, value in vars(self).items()})
 
 
-def reel(scenes: Sequence[Scene]) -> Reel:
-    """Scenes as tensors; absent things are invisible."""
-    longest, most = max(scene.num_frames for scene in scenes), max(len(scene.things) for scene in scenes)
-    count = len(scenes)
-    state = np.zeros((count, longest, most, 5), np.float32)
+def reel(scenes: Sequence[Scene], indices: np.ndarray | None = None) -> Reel:
+    """The frames `indices` [B, N] of the scenes; without, all native ones, padded with the last. On the CPU.
+
+    Things that a scene lacks are invisible.
+    """
+    if indices is None:
+        longest = max(scene.num_frames for scene in scenes)
+        indices = np.stack([np.minimum(np.arange(longest), scene.num_frames - 1) for scene in scenes])
+    most = max(len(scene.things) for scene in scenes)
+    state = np.zeros((*indices.shape, most, 5), np.float32)
     state[..., 2] = 1.0
-    shape = np.zeros((count, most), np.int64)
-    colour = np.zeros((count, most), np.int64)
-    shot = np.zeros((count, longest), np.int64)
-    backdrop = np.zeros((count, 2, 9), np.float32)
+    shape = np.zeros((len(scenes), most), np.int64)
+    colour = np.zeros((len(scenes), most), np.int64)
+    shot = np.zeros(indices.shape, np.int64)
+    backdrop = np.zeros((len(scenes), 2, 10), np.float32)
     for b, scene in enumerate(scenes):
-        now = states(scene)
-        state[b, : len(now), : len(scene.things)] = now
-        state[b, len(now) :] = state[b, len(now) - 1]
+        state[b, :, : len(scene.things)] = states(scene)[indices[b]]
         for i, thing in enumerate(scene.things):
             shape[b, i], colour[b, i] = SHAPES.index(thing.shape), COLOURS.index(thing.colour)
         if scene.cut is not None:
-            shot[b, round(scene.cut * FPS) :] = 1
+            shot[b] = indices[b] >= round(scene.cut * FPS)
         for s, drop in enumerate(scene.backdrops):
             direction = (np.cos(drop.angle), np.sin(drop.angle))
-            backdrop[b, s] = (*drop.first, *drop.second, *direction, drop.grain)
-    return Reel(
-        states=torch.from_numpy(state),
-        shape=torch.from_numpy(shape),
-        colour=torch.from_numpy(colour),
-        shot=torch.from_numpy(shot),
-        backdrop=torch.from_numpy(backdrop),
-        frames=torch.tensor([scene.num_frames for scene in scenes]),
-    )
+            backdrop[b, s] = (*drop.first, *drop.second, *direction, drop.grain, drop.flickers)
+    parts = {"states": state, "shape": shape, "colour": colour, "shot": shot, "number": indices, "backdrop": backdrop}
+    return Reel(**{name: torch.from_numpy(part) for name, part in parts.items()})
 
 
-def draw(reel: Reel, rows: Tensor, indices: Tensor) -> Tensor:
-    """Frames `indices` [b, n] of the scenes `rows` [b], uint8 [b, n, 3, SIDE, SIDE]."""
-    device = reel.states.device
+def draw(reel: Reel) -> Tensor:
+    """The frames of a reel, uint8 [B, N, 3, SIDE, SIDE]."""
+    device, count = reel.states.device, reel.number.shape[1]
     across = torch.arange(SIDE, device=device, dtype=torch.float32) + 0.5
     y, x = torch.meshgrid(across, across, indexing="ij")
-    canvas = _backdrops(reel, rows, indices, x, y)
-    state = reel.states[rows[:, None], indices]  # [b, n, T, 5]
+    canvas = _backdrops(reel, x, y)
     atlas, rgb = _atlas().to(device), _rgb().to(device)
-    for i in range(state.shape[2]):
-        cx, cy, half, angle, visible = (part[..., None, None] for part in state[..., i, :].unbind(-1))
+    for i in range(reel.states.shape[2]):
+        cx, cy, half, angle, visible = (part[..., None, None] for part in reel.states[..., i, :].unbind(-1))
         cos, sin = torch.cos(angle), torch.sin(angle)
         dx, dy = (x - cx) / (half * ATLAS_REACH), (y - cy) / (half * ATLAS_REACH)
-        grid = torch.stack([dx * cos + dy * sin, dy * cos - dx * sin], dim=-1)  # [b, n, SIDE, SIDE, 2]
-        masks = atlas[reel.shape[rows, i]][:, None].expand(-1, indices.shape[1], -1, -1).flatten(0, 1)
-        alpha = F.grid_sample(masks[:, None], grid.flatten(0, 1), align_corners=False).view(
-            *indices.shape, 1, SIDE, SIDE
-        )
-        alpha = alpha * visible[..., None]
-        paint = rgb[reel.colour[rows, i]][:, None, :, None, None]
+        grid = torch.stack([dx * cos + dy * sin, dy * cos - dx * sin], dim=-1)  # [B, N, SIDE, SIDE, 2]
+        masks = atlas[reel.shape[:, i]][:, None].expand(-1, count, -1, -1).flatten(0, 1)
+        alpha = F.grid_sample(masks[:, None], grid.flatten(0, 1), align_corners=False)
+        alpha = alpha.unflatten(0, reel.number.shape) * visible[..., None]
+        paint = rgb[reel.colour[:, i]][:, None, :, None, None]
         canvas = torch.lerp(canvas, paint, alpha)
     return canvas.round_().clamp_(0, 255).to(torch.uint8)
 
 
-def _backdrops(reel: Reel, rows: Tensor, indices: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    drop = reel.backdrop[rows[:, None], reel.shot[rows[:, None], indices]]  # [b, n, 9]
+def _backdrops(reel: Reel, x: Tensor, y: Tensor) -> Tensor:
+    drop = torch.take_along_dim(reel.backdrop, reel.shot[..., None], dim=1)  # [B, N, 10]
     first, second = drop[..., 0:3, None, None], drop[..., 3:6, None, None]
     along = (x - SIDE / 2) * drop[..., 6, None, None] + (y - SIDE / 2) * drop[..., 7, None, None]
     share = (along / SIDE + 0.5).clamp(0, 1)[..., None, :, :]
-    # The grain moves from frame to frame: a window of one fixed noise picture.
-    span = torch.arange(SIDE, device=x.device)
-    down = (indices * 37 % (NOISE_SIDE - SIDE))[..., None] + span
-    right = (indices * 61 % (NOISE_SIDE - SIDE))[..., None] + span
+    # Flickering grain is another window of one fixed noise picture in each frame.
+    number, span = reel.number * drop[..., 9].long(), torch.arange(SIDE, device=x.device)
+    down = (number * 37 % (NOISE_SIDE - SIDE))[..., None] + span
+    right = (number * 61 % (NOISE_SIDE - SIDE))[..., None] + span
     noise = _noise().to(x.device)[down[..., :, None], right[..., None, :]]
     return first + (second - first) * share + (noise * drop[..., 8, None, None])[..., None, :, :]
 

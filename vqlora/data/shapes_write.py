@@ -1,4 +1,4 @@
-"""Writes the embedded data as H.264 MP4 files in MSR-VTT's official layout, read back by `msrvtt` like real data.
+"""Writes the embedded data as MP4 files (H.264, AAC) in MSR-VTT's official layout, read by `msrvtt` like real data.
 
 Layout: `videos/all/video{N}.mp4`, `train_val_videodatainfo.json`, `test_videodatainfo.json` (MSR-VTT 10K's schema, with
 its keys as they are, spaces included) and, beyond it, `scenes.json` with each clip's ground truth.
@@ -10,18 +10,23 @@ import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from fractions import Fraction
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
 from vqlora.data.shapes import FPS, PRESETS, SIDE, VERSION, Scene, draw_scene
 from vqlora.data.shapes_render import draw, reel
+from vqlora.data.shapes_sound import RATE_HZ, waveform
 from vqlora.data.shapes_text import domain_references, truth
 
 CRF, ENLARGED_CRF = "18", "32"  # x264's quality; enlarged pictures hold no detail that would need more
 STEADY = "mbtree=0"  # x264's macroblock tree gives other bytes from run to run, even on one thread
+AUDIO_BITS_PER_SECOND, AUDIO_FRAME = 32_000, 1024  # samples an AAC frame
 LABELS = {"train": "train", "val": "validate", "test": "test"}
 
 
@@ -37,7 +42,7 @@ def write_shapes(preset: str, folder: Path, *, side: int = SIDE) -> None:
     videos = folder / "videos" / "all"
     videos.mkdir(parents=True, exist_ok=True)
     clips = list(_clips(preset))
-    jobs = [(split, index, str(videos / f"video{number}.mp4"), side) for number, split, index in clips]
+    jobs = [(scene, str(videos / f"video{number}.mp4"), side) for number, scene in clips]
     workers = os.cpu_count() or 1
     if len(jobs) < 100 or workers == 1:
         for job in jobs:
@@ -51,54 +56,72 @@ def write_shapes(preset: str, folder: Path, *, side: int = SIDE) -> None:
     _write_annotations(clips, folder)
 
 
-def encode(frames: torch.Tensor, path: str) -> None:
-    """Frames uint8 [n, 3, side, side] as H.264 (4:2:0, B-frames) in MP4, FPS frames a second; always the same bytes."""
+def encode(frames: torch.Tensor, path: str, sound: np.ndarray | None = None) -> None:
+    """Frames uint8 [n, 3, side, side] as H.264 (4:2:0, B-frames) in MP4, FPS frames a second; always the same bytes.
+
+    sound: int16 samples at RATE_HZ, as an AAC track.
+    """
     import av  # lazily: only writing needs an encoder
 
-    with av.open(path, "w") as container:
+    with av.open(path, "w", options={"fflags": "+bitexact"}) as container:
         crf = CRF if frames.shape[-1] == SIDE else ENLARGED_CRF
         options = {"crf": crf, "preset": "veryfast", "threads": "1", "x264-params": STEADY}
         stream = container.add_stream("libx264", rate=FPS, options=options)
         stream.width = stream.height = frames.shape[-1]
         stream.pix_fmt = "yuv420p"
+        track = None if sound is None else _audio_track(container)
         for picture in frames.permute(0, 2, 3, 1).contiguous().numpy():
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
+        if track is not None and sound is not None:
+            for first in range(0, len(sound), AUDIO_FRAME):
+                part = sound[None, first : first + AUDIO_FRAME].astype(np.float32) / 32768
+                frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
+                frame.sample_rate, frame.pts, frame.time_base = RATE_HZ, first, Fraction(1, RATE_HZ)
+                container.mux(track.encode(frame))
+            container.mux(track.encode(None))
+
+
+def _audio_track(container: Any) -> Any:
+    """FFmpeg's own AAC encoder; 'fast' decides without a search, 'bitexact' leaves its version out."""
+    options = {"threads": "1", "flags": "+bitexact", "aac_coder": "fast"}
+    track = container.add_stream("aac", rate=RATE_HZ, layout="mono", options=options)
+    track.bit_rate = AUDIO_BITS_PER_SECOND
+    return track
 
 
 def frames_of(scene: Scene) -> torch.Tensor:
     """All native frames of a scene, uint8 [n, 3, SIDE, SIDE]."""
-    return draw(reel([scene]), torch.zeros(1, dtype=torch.long), torch.arange(scene.num_frames)[None])[0]
+    return draw(reel([scene]))[0]
 
 
-def _clips(preset: str) -> Iterator[tuple[int, str, int]]:
-    """(number, split, index): numbered through the splits as MSR-VTT does."""
+def _clips(preset: str) -> Iterator[tuple[int, Scene]]:
+    """The scenes of a preset, numbered through the splits as MSR-VTT does."""
     number = 0
     for split, count in PRESETS[preset].items():
         for index in range(count):
-            yield number, split, index
+            yield number, draw_scene(split, index, long=preset == "long")
             number += 1
 
 
-def _write_job(job: tuple[str, int, str, int]) -> None:
-    split, index, path, side = job
-    frames = frames_of(draw_scene(split, index))
+def _write_job(job: tuple[Scene, str, int]) -> None:
+    scene, path, side = job
+    frames = frames_of(scene)
     if side != SIDE:
         frames = F.interpolate(frames.float(), size=(side, side), mode="bicubic").round().clamp(0, 255).to(torch.uint8)
-    encode(frames, path)
+    encode(frames, path, waveform(scene))
 
 
-def _write_annotations(clips: list[tuple[int, str, int]], folder: Path) -> None:
+def _write_annotations(clips: list[tuple[int, Scene]], folder: Path) -> None:
     truths = {}
     files = {"train_val_videodatainfo.json": ("train", "val"), "test_videodatainfo.json": ("test",)}
     for name, splits in files.items():
         videos, sentences = [], []
-        for number, split, index in clips:
-            if split not in splits:
+        for number, scene in clips:
+            if scene.split not in splits:
                 continue
-            scene = draw_scene(split, index)
             video = {"id": number, "video_id": f"video{number}", "category": 0, "url": "", "start time": 0.0}
-            videos.append({**video, "end time": scene.seconds, "split": LABELS[split]})
+            videos.append({**video, "end time": scene.seconds, "split": LABELS[scene.split]})
             for caption in domain_references(scene):
                 sentences.append({"sen_id": len(sentences), "video_id": f"video{number}", "caption": caption})
             truths[f"video{number}"] = {**truth(scene), "scene": scene.to_json()}

@@ -1,11 +1,12 @@
-"""Whether the embedded bases mean something: seven lines per family, from real fine-tunes on `shapes`.
+"""Whether the embedded bases mean something: seven lines per family, from real fine-tunes on `shapes`, and its tasks.
 
     python -m vqlora.models.check --device cuda --out check.json
 
 Each method runs at its own learning rate, chosen on validation among three with seed 0, then with seeds 0, 1, 2.
 Scores are CIDEr-D per test clip, averaged over seeds; intervals are paired 95 % bootstraps over clips. Clips are drawn
 on the device, with the chroma of a video file (see `pretrain`); model, adapters, training and decoding are those of
-every trial. Rows are written as they come, and a row that is there is not run again.
+every trial. Rows are written as they come, and a row that is there is not run again. A task of pretraining holds if the
+base as it is answers it better with the clip than with black frames or another clip, from which only the text speaks.
 """
 
 from __future__ import annotations
@@ -116,6 +117,17 @@ def lines(rows: Sequence[dict[str, Any]], family: str) -> list[tuple[bool, str]]
     return checks
 
 
+def task_lines(rows: Sequence[dict[str, Any]], family: str) -> list[tuple[bool, str]]:
+    """Each task of pretraining: whether the clip adds to what the text alone gives, and the figures."""
+    tasks = next(row["tasks"] for row in rows if row["family"] == family and row["method"] == "zero")
+    out = []
+    for task, scores in tasks["true"].items():
+        alone = max((tasks[view][task] for view in ("blank", "other")), key=np.mean)
+        gain = _mean(np.array(scores) - np.array(alone))
+        out.append((gain.low > 0, f"{task}: {np.mean(scores):.3f}, text alone {np.mean(alone):.3f}, gain {gain}"))
+    return out
+
+
 def _ceiling(count: int) -> np.ndarray:
     """Per test clip: each reference scored against the other four, averaged over the five."""
     some = examples("test", count, "true")
@@ -216,7 +228,7 @@ def _work(
 
 
 def _print_lines(rows: Sequence[dict[str, Any]], family: str) -> bool:
-    checks = lines(rows, family)
+    checks = [*lines(rows, family), *task_lines(rows, family)]
     print(f"\n{family}")
     for holds, text in checks:
         print(f"{'holds' if holds else 'FAILS'}  {text}")

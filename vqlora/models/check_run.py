@@ -25,6 +25,8 @@ from vqlora.metrics.captions import score_captions
 from vqlora.models.architecture import build
 from vqlora.models.load import Loaded, load
 from vqlora.models.pretrain import save
+from vqlora.models.probe import VIEWS as PROBED
+from vqlora.models.probe import task_scores, uniform
 from vqlora.models.tokenizer import build_tokenizer
 from vqlora.recipe import Bits, Frames, FullFineTune, Lora, Method, Schedule, ZeroShot
 from vqlora.states import StateMemory
@@ -79,12 +81,15 @@ class Film:
     def get(self, clip: Clip) -> Places:
         _, split, index = clip.path.split("/")
         scene = draw_scene(split, int(index))
-        indices = _places(scene.num_frames, self.frames.budget)
+        indices = tuple(uniform([scene], self.frames.budget)[0].tolist())
         return Places(tuple(i / FPS for i in indices), indices, clip.path)
 
 
 def run(job: Run, *, size: Size, device: str) -> dict[str, Any]:
-    """Trains and scores one run: validation CIDEr-D, and per view of the test frames CIDEr-D and content per clip."""
+    """Trains and scores one run: validation CIDEr-D, and per view of the test frames CIDEr-D and content per clip.
+
+    The base as it is ('zero') also answers every task of pretraining: `tasks`, by view.
+    """
     bench = _bench(job.family, job.start, device)
     frames = Frames(budget=job.frames)
     memory = StateMemory()
@@ -106,11 +111,15 @@ def run(job: Run, *, size: Size, device: str) -> dict[str, Any]:
         else:
             losses = [None]
         scored = {"val": _score(inputs, val)} | {view: _score(inputs, some) for view, some in tests.items()}
+    row = {**asdict(job), "val": float(np.mean(scored.pop("val")["cider"])), "test": scored, "loss": losses[-1]}
+    if job.method == "zero":
+        parts = (bench.family, bench.model, bench.processor, device)
+        row["tasks"] = {view: task_scores(*parts, count=size.test, view=view) for view in PROBED}
     if adapted.is_removable:
         adapted.remove()
     else:
         _bench.cache_clear()
-    return {**asdict(job), "val": float(np.mean(scored.pop("val")["cider"])), "test": scored, "loss": losses[-1]}
+    return row
 
 
 def examples(split: str, count: int, view: str) -> list[Example]:
@@ -144,10 +153,6 @@ def _method(job: Run) -> Method:
     return Lora(rank=dict.fromkeys(ROLES, int(job.method.removeprefix("rank "))))
 
 
-def _places(num_frames: int, budget: int) -> tuple[int, ...]:
-    return tuple(int((place + 0.5) * num_frames / budget) for place in range(budget))
-
-
 @torch.no_grad()
 def _fill(bench: Loaded, memory: StateMemory, some: Sequence[Example], frames: Frames) -> None:
     """Vision states of the examples' clips, each under its view, into memory."""
@@ -155,13 +160,12 @@ def _fill(bench: Loaded, memory: StateMemory, some: Sequence[Example], frames: F
         clips = [example.clips[0] for example in some[first : first + 256]]
         view = clips[0].path.split("/")[0]
         scenes = [draw_scene(split, int(index)) for _, split, index in (clip.path.split("/") for clip in clips)]
-        film = reel(scenes).to(bench.device.type)
-        indices = torch.tensor([_places(scene.num_frames, frames.budget) for scene in scenes], device=bench.device)
-        pixels = subsample_chroma(draw(film, torch.arange(len(scenes), device=bench.device), indices))
+        indices = uniform(scenes, frames.budget)
+        pixels = subsample_chroma(draw(reel(scenes, indices).to(bench.device)))
         if view == "blank":
             pixels = torch.zeros_like(pixels)
         states = bench.family.encode_frames(bench.model, bench.processor, pixels.flatten(0, 1))
-        for clip, state in zip(clips, _seen(states.unflatten(0, indices.shape), view), strict=True):
+        for clip, state in zip(clips, _seen(states.unflatten(0, (len(scenes), -1)), view), strict=True):
             memory.keep(clip.path, state)
 
 

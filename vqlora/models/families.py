@@ -198,7 +198,7 @@ class Idefics(Family):
 
     def frame_text(self, processor: Any, model_config: Any, size: int, time_seconds: float, last: bool) -> str:
         fence = "<fake_token_around_image>"
-        fence = fence if fence in processor.tokenizer.get_vocab() else ""
+        fence = fence if fence in processor.tokenizer.get_added_vocab() else ""
         return f"Time {time_seconds:.1f}s:{fence}<image>{fence if last else ''}"
 
     def encode_frames(self, model: Any, processor: Any, frames: Tensor) -> Tensor:

@@ -1,16 +1,24 @@
-"""The embedded bases' tokenizer: byte-level BPE over English and Chinese, at most 1,024 tokens, none unknown.
+"""The embedded bases' tokenizer: each word of the embedded data is one token, any other text falls back to bytes.
 
-Trained on the embedded data's own texts, so that each of its words is one token; any other text falls back to bytes.
+Byte-level BPE without merges (`ignore_merges`): the vocabulary is bytes and whole words, English and Chinese, so that
+no entry is spent on parts of words. At most 1,024 tokens, none unknown.
 """
 
 from __future__ import annotations
 
+import re
+from functools import cache
+
 import numpy as np
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from vqlora.data.shapes import draw_scene
-from vqlora.data.shapes_text import LOG_PROMPT, PROMPT, domain_caption, plain_caption
+from vqlora.data.shapes_kinds import KINDS
+from vqlora.data.shapes_questions import questions
+from vqlora.data.shapes_tasks import CLIP_PROMPT, PROMPTS, text_prompt
+from vqlora.data.shapes_text import ORDINALS, caption, paragraph, sound_caption
+from vqlora.data.shapes_words import DOMAINS, PLAINS, Lexicon
 
 VOCABULARY = 1024
 PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
@@ -19,38 +27,36 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-# Words of tasks beyond captioning, so that these need no new tokenizer.
+# Words that no text has yet, so that prompts of later work stay short; pretraining says each of them (`spare_words`).
 ENGLISH = (
-    "What is the colour of the shape that moves first ? yes no How many shapes are there ? Which one which where when "
-    "before after left right up down above below faster slower big small Answer with one word . Question : Answer : "
-    "from to seconds s , . ; ! ' \" ( ) Find the video text Summarise in sentence paragraph Listen to the sound tone "
-    "click low high loud soft one two three four five user assistant Time zero an at it does do did has was were not"
+    "the and or of in on with by as be been being will would can could should may that these those his her its "
+    "their my your our we you they he she I me him them who whom whose when while during until since because so "
+    "but if then than more most less least very much many few some any all each every both either neither no not "
+    "only also just still now soon later early late again once twice often never always here there up out over "
+    "under near far next to from person man woman child people someone SOMEONE animal dog cat ball box door room "
+    "table car road tree water sky music voice speaks sings plays runs walks stands sits opens closes takes puts "
+    "looks turns moves stops begins ends shows uses makes gives goes comes gets sees hears says tells asks answer "
+    "question describe summarise sentence paragraph word words list short long picture image frame frames clip "
+    "scene story time seconds minute start end middle whole first second third last new old small large same "
+    "different colour shape size number place side way thing true false correct wrong option best following "
+    "please briefly detail exactly yes"
 )
 CHINESE = (
-    "一个红色的小圆形向左移动,然后蓝色的大方形闪烁。两个三角形星形十字环形长条月亮绿色黄色紫色橙色青色白色向右向上向下"
-    "旋转弹跳变大缩小出现消失从后面经过保持不动什么颜色哪个形状有几个先再最后描述视频请用回答是否在上方下方左边右边声音高低"
+    "我你他她它们这那些谁人男女孩子狗猫球门车路树水天音乐说唱跑走站坐打拿放看用做给来"
+    "去见告诉问短长图片段故事分钟整新旧同对错"
 )
+BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Trains the tokenizer; the same on every machine."""
-    tokenizer = Tokenizer(models.BPE())
-    # Words with their space; digits and Chinese characters one by one.
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(r"[0-9]|[\u4e00-\u9fff]"), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False),
-        ]
-    )
+    """The tokenizer; the same on every machine."""
+    words = [word for word in _words() if len(word) > 1]
+    vocabulary = {token: number for number, token in enumerate([*SPECIAL, *BYTES, *words])}
+    assert len(vocabulary) <= VOCABULARY, len(vocabulary)
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
+    tokenizer.pre_tokenizer = _splitter()
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=list(SPECIAL),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        min_frequency=1,
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(_corpus(), trainer)
+    tokenizer.add_special_tokens(list(SPECIAL))
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,
@@ -62,13 +68,54 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     return fast
 
 
+def spare_words(rng: np.random.Generator, count: int) -> str:
+    """Words of the vocabulary at random, Chinese characters and printable signs too: pretraining says each at times."""
+    words = _spoken()
+    return "".join(words[i] for i in rng.integers(len(words), size=count)).strip()
+
+
+@cache
+def _spoken() -> list[str]:
+    decoder = decoders.ByteLevel()
+    signs = [chr(code) for code in range(33, 127)]
+    return [decoder.decode([word]) for word in _words()] + signs
+
+
+def _splitter() -> pre_tokenizers.PreTokenizer:
+    """Words with their space; digits and Chinese characters and stops one by one."""
+    single = Regex(r"[0-9]|[\u4e00-\u9fff]|[，。：？]")
+    parts = [pre_tokenizers.Split(single, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    return pre_tokenizers.Sequence(parts)
+
+
+@cache
+def _words() -> list[str]:
+    """Every piece that the embedded data's texts are made of, in the form of the vocabulary, sorted."""
+    splitter = _splitter()
+    return sorted({piece for text in _corpus() for piece, _ in splitter.pre_tokenize_str(text)})
+
+
 def _corpus() -> list[str]:
-    rng = np.random.default_rng(0)
-    scenes = [draw_scene("pretrain", index) for index in range(400)]
-    texts = [plain_caption(scene) for scene in scenes] + [domain_caption(scene, rng) for scene in scenes]
-    turns = [f"user\n{prompt}\nassistant\n" for prompt in (PROMPT, LOG_PROMPT)]
-    times = [f"Time {tenths / 10:.1f}s:," for tenths in range(130)]
-    # Repetition lifts rare words over chance pairs of the frequent ones.
-    return (
-        texts + 50 * turns + 5 * times + 20 * [ENGLISH] + 20 * [" " + word for word in ENGLISH.split()] + 20 * [CHINESE]
-    )
+    """Templates and words, each in its places; and texts of enough scenes for every way in which they meet."""
+    roles = ("user\n", "assistant\n", "system\n", "Time 0.0s:,", " A B C D E a b c d e \n")
+    prompts = [*PROMPTS.values(), CLIP_PROMPT, text_prompt("")]
+    kinds = [re.sub("[{}]", " ", text) for kind in KINDS.values() for text in kind.words.values()]
+    follow_ups = [f"And {text[0].lower()}{text[1:]} it" for text in kinds]
+    order = [" " + word for words in ORDINALS.values() for word in words]
+    texts = [*roles, *prompts, *kinds, *follow_ups, *order, CHINESE]
+    texts += [" " + word for word in ENGLISH.split()]
+    for lexicon in (*PLAINS.values(), *DOMAINS.values()):
+        texts += [text for word in _lexicon_words(lexicon) for text in (word, " " + word)]
+        rng = np.random.default_rng(0)
+        for index in range(200):
+            scene = draw_scene("pretrain", index)
+            asked = [*questions(scene, lexicon, rng), *questions(scene, lexicon, rng, heard=True)]
+            texts += [caption(scene, lexicon, rng), paragraph(scene, lexicon), sound_caption(scene, lexicon)]
+            texts += [f"{question.choice} {question.answer}" for question in asked]
+    return texts
+
+
+def _lexicon_words(lexicon: Lexicon) -> list[str]:
+    maps = (lexicon.shapes, lexicon.colours, lexicon.sizes, lexicon.motions, lexicon.sounds, lexicon.sides)
+    lists = (lexicon.units, lexicon.numbers, lexicon.places, lexicon.heights, lexicon.levels, lexicon.no_yes)
+    return [word for words in (*(m.values() for m in maps), *lists) for word in words]
