@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from vqlora.data.shapes_text import DOMAIN, PLAIN
+from vqlora.data.shapes import draw_scene
+from vqlora.data.shapes_words import DOMAINS, PLAINS
 from vqlora.models.architecture import build
-from vqlora.models.check import first_runs, lines, second_runs
+from vqlora.models.check import first_runs, lines, second_runs, task_lines
 from vqlora.models.check_run import Run, Size, run
+from vqlora.models.embedding import clip_vectors, contrastive_loss, text_batch, text_vectors
 from vqlora.models.families import family_of
-from vqlora.models.pretrain import FOLDER, Learner, Steps, build_pool, main, step_loss
-from vqlora.models.tokenizer import VOCABULARY, build_tokenizer
+from vqlora.models.pretrain import FOLDER, Learner, main, step_loss
+from vqlora.models.pretrain_data import KINDS, PAIRS_FROM, TALKS, Steps, talk
+from vqlora.models.probe import task_scores
+from vqlora.models.tokenizer import VOCABULARY, build_tokenizer, spare_words
 
 TEXTS = (
     "two units : light red pod .",
@@ -37,11 +41,28 @@ def test_any_text_survives_the_tokenizer(tokenizer, text: str) -> None:
     assert len(tokenizer) <= VOCABULARY
 
 
-def test_each_word_of_both_vocabularies_is_one_token(tokenizer) -> None:
-    for lexicon in (PLAIN, DOMAIN):
-        for words in (lexicon.shapes, lexicon.colours, lexicon.sizes, lexicon.motions):
-            for word in " ".join(words.values()).split():
-                assert len(tokenizer(f" {word}", add_special_tokens=False).input_ids) == 1, word
+def test_each_word_and_each_chinese_character_of_all_vocabularies_is_one_token(tokenizer) -> None:
+    for lexicon in (*PLAINS.values(), *DOMAINS.values()):
+        for words in (lexicon.shapes, lexicon.colours, lexicon.sizes, lexicon.motions, lexicon.sounds):
+            for word in " ".join(words.values()).split() if lexicon.language == "en" else "".join(words.values()):
+                text = f" {word}" if lexicon.language == "en" else word
+                assert len(tokenizer(text, add_special_tokens=False).input_ids) == 1, word
+
+
+@pytest.mark.parametrize("task", TALKS)
+def test_no_text_of_pretraining_falls_back_to_bytes(tokenizer, task: str) -> None:
+    """But for spare words, which are meant to hold signs: every letter of the others is part of a known word."""
+    for index in range(60):
+        for message in talk(task, draw_scene("pretrain", index + 5000), np.random.default_rng(index)):
+            tokens = tokenizer.tokenize(message.text)
+            assert task == "words" or not [t for t in tokens if len(t) == 1 and t.isalpha() and t not in "ABCDEsaĠ"]
+
+
+def test_spare_words_come_to_every_token_that_can_be_said(tokenizer) -> None:
+    rng = np.random.default_rng(0)
+    ids = {i for _ in range(900) for i in tokenizer(spare_words(rng, 24), add_special_tokens=False).input_ids}
+    words = {i for token, i in tokenizer.get_vocab().items() if len(token) > 1 and not token.startswith("<")}
+    assert len(words - ids) < 0.02 * len(words)
 
 
 def test_the_committed_bases_are_small_and_say_how_they_were_made() -> None:
@@ -55,10 +76,23 @@ def test_the_committed_bases_are_small_and_say_how_they_were_made() -> None:
 def test_batches_follow_from_seed_and_step(tokenizer) -> None:
     model, processor = build("videollama", tokenizer, seed=0)
     family = family_of(model.config.model_type)
-    data = [Steps(family, processor, model.config, pool=50, batch=4, steps=9, seed=seed) for seed in (0, 0, 1)]
+    data = [Steps(family, processor, model.config, batch=4, seed=seed) for seed in (0, 0, 1)]
     first, again, other = (steps[3] for steps in data)
-    assert all(torch.equal(first[key], again[key]) for key in first)
-    assert first["rows"].tolist() != other["rows"].tolist()
+    assert all(torch.equal(first.tokens[key], again.tokens[key]) for key in first.tokens)
+    assert all(torch.equal(value, vars(again.reel)[key]) for key, value in vars(first.reel).items())
+    assert first.reel.number.tolist() != other.reel.number.tolist()
+
+
+def test_steps_hold_talks_of_every_task_long_clips_and_pairs(tokenizer) -> None:
+    model, processor = build("flamingo", tokenizer, seed=0)
+    data = Steps(family_of(model.config.model_type), processor, model.config, batch=16, seed=0)
+    assert all(data[number].texts is None for number in range(20))
+    steps = [data[number] for number in range(PAIRS_FROM, PAIRS_FROM + 60)]
+    tasks = torch.cat([step.tasks for step in steps])
+    assert set(tasks.tolist()) == set(range(len(TALKS) + 2))
+    shares = {"retrieval": np.mean([step.texts is not None for step in steps])}
+    shares["long"] = np.mean([bool((step.tasks == len(TALKS)).all()) for step in steps])
+    assert all(abs(share - KINDS[kind]) < 0.12 for kind, share in shares.items())
 
 
 @pytest.mark.parametrize("name", ("videollama", "flamingo"))
@@ -68,23 +102,50 @@ def test_a_learner_goes_on_from_its_state_to_the_bit(tokenizer, tmp_path: Path, 
         return model.train(), processor, Learner(model, 1e-3)
 
     model, processor, learner = start()
-    family, film = family_of(model.config.model_type), build_pool("pretrain", 20)
-    data = Steps(family, processor, model.config, pool=20, batch=2, steps=3, seed=0)
+    family = family_of(model.config.model_type)
+    data = Steps(family, processor, model.config, batch=2, seed=0)
     losses = []
     for step in range(3):
         if step == 1:
-            learner.save(tmp_path / "state.pt", step)
-        loss = step_loss(family, model, processor, film, data[step])
+            learner.save(tmp_path / "state.pt", step, 3)
+        loss, _ = step_loss(family, model, processor, data[step])
         loss.backward()
         learner.step(1.0)
         losses.append(loss.item())
     model, processor, learner = start()
-    for step in range(learner.restore(tmp_path / "state.pt"), 3):
-        loss = step_loss(family, model, processor, film, data[step])
+    first, steps = learner.restore(tmp_path / "state.pt", 99)
+    assert (first, steps) == (1, 3)
+    for step in range(first, steps):
+        loss, _ = step_loss(family, model, processor, data[step])
         loss.backward()
         learner.step(1.0)
         assert loss.item() == losses[step]
-    assert losses[2] < losses[0]
+
+
+@pytest.mark.parametrize("name", ("videollama", "flamingo"))
+def test_a_text_s_vector_is_its_own_and_hangs_on_no_frame(tokenizer, name: str) -> None:
+    model, processor = build(name, tokenizer, seed=0)
+    family = family_of(model.config.model_type)
+    texts = ["a red circle goes left .", "红色圆形左移。"]
+    with torch.no_grad():
+        both, one = (
+            text_vectors(
+                family, model, processor, text_batch(family, processor, model.config, some, size=112), size=112
+            )
+            for some in (texts, texts[:1])
+        )
+        batch = text_batch(family, processor, model.config, texts, size=112)
+        frame = torch.full((1, 3, 112, 112), 200, dtype=torch.uint8)
+        bright = clip_vectors(family, model, batch, [family.encode_frames(model, processor, frame)] * 2)
+    assert torch.allclose(both, bright, atol=1e-5) and torch.allclose(both.norm(dim=1), torch.ones(2))
+    assert torch.allclose(both[0], one[0], atol=1e-4)
+
+
+def test_the_contrastive_loss_is_least_where_the_own_text_is_nearest() -> None:
+    vectors = torch.eye(5)
+    assert contrastive_loss(vectors, vectors) < 1e-6
+    assert contrastive_loss(vectors, vectors.roll(1, 0)) > 10
+    assert abs(contrastive_loss(vectors[:1].repeat(5, 1), vectors[:1].repeat(5, 1)).item() - np.log(5)) < 1e-5
 
 
 @pytest.mark.slow
@@ -93,7 +154,7 @@ def test_the_command_writes_a_base_that_loads_and_can_be_gone_on_from(tmp_path: 
     from vqlora.recipe import Bits
 
     monkeypatch.setattr("vqlora.models.pretrain.CHECKED", 4)
-    words = ["pretrain", "videollama", "--steps", "2", "--batch", "2", "--pool", "20"]
+    words = ["pretrain", "videollama", "--steps", "2", "--batch", "2", "--workers", "1"]
     monkeypatch.setattr("sys.argv", [*words, "--out", str(tmp_path / "one")])
     main()
     monkeypatch.setattr("sys.argv", [*words, "--start-from", str(tmp_path / "one"), "--out", str(tmp_path / "two")])
@@ -135,3 +196,22 @@ def test_the_plan_tunes_every_method_and_the_lines_read_its_rows() -> None:
         {**r, "test": {**r["test"], "shuffled": r["test"]["true"]}} if "shuffled" in r["test"] else r for r in rows
     ]
     assert [holds for holds, _ in lines(broken, "videollama")] == [True, True, True, False, True, True, True]
+
+
+def test_a_task_holds_where_the_clip_adds_to_the_text() -> None:
+    rng = np.random.default_rng(0)
+    shares = {"true": 0.8, "blank": 0.3, "other": 0.35}
+    scores = {view: [float(number < share) for number in rng.random(80)] for view, share in shares.items()}
+    same = dict.fromkeys(scores, scores["blank"])
+    tasks = {view: {"question": scores[view], "choice": same[view]} for view in scores}
+    row = {"family": "videollama", "method": "zero", "tasks": tasks}
+    assert [holds for holds, _ in task_lines([row], "videollama")] == [True, False]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ("videollama", "flamingo"))
+def test_a_base_is_asked_about_every_task(tokenizer, name: str) -> None:
+    model, processor = build(name, tokenizer, seed=0)
+    scores = task_scores(family_of(model.config.model_type), model, processor, "cpu", count=3, view="other")
+    assert {len(values) for values in scores.values()} == {3}
+    assert all(0 <= value <= 1 for values in scores.values() for value in values)

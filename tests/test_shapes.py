@@ -10,20 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from vqlora.data.shapes import FPS, MOTIONS, PRESETS, SIDE, SPLITS, draw_scene, reserved, states
+from vqlora.data.shapes import ENTROPIES, FPS, MOTIONS, PRESETS, SIDE, SPLITS, draw_scene, reserved
+from vqlora.data.shapes_motion import states
 from vqlora.data.shapes_render import draw, reel, subsample_chroma
-from vqlora.data.shapes_text import (
-    DOMAIN,
-    PLAIN,
-    content_scores,
-    domain_references,
-    order_dependent,
-    plain_caption,
-    truth,
-)
+from vqlora.data.shapes_sound import RATE_HZ, pitch_hz, waveform
+from vqlora.data.shapes_text import content_scores, domain_references, motion_dependent, order_dependent, truth
+from vqlora.data.shapes_words import DOMAIN
 from vqlora.data.shapes_write import encode, frames_of, write_shapes
 
 SCENES = [draw_scene("train", index) for index in range(300)]
+LONG = [draw_scene("train", index, long=True) for index in range(100)]
 
 
 def test_a_scene_is_the_same_whenever_it_is_drawn_and_differs_between_splits() -> None:
@@ -74,13 +70,6 @@ def test_a_motion_shows_between_the_first_and_last_frame_of_its_phase() -> None:
                 assert sign * (now[last, phase.actor, axis] - now[first, phase.actor, axis]) > 2
 
 
-def test_captions_carry_the_whole_content_in_both_vocabularies() -> None:
-    for scene in SCENES:
-        assert content_scores(plain_caption(scene), truth(scene), PLAIN)["exact"] == 1
-        for reference in domain_references(scene):
-            assert content_scores(reference, truth(scene))["exact"] == 1
-
-
 def test_a_wrong_word_costs_exactly_its_content() -> None:
     scene = next(scene for scene in SCENES if len(scene.things) == 2 and scene.cut is None)
     caption = domain_references(scene)[0]
@@ -96,18 +85,44 @@ def test_most_clips_depend_on_order_and_a_single_event_does_not() -> None:
     shares = [order_dependent(truth(scene)) for scene in SCENES]
     assert 0.7 < np.mean(shares) < 0.95
     assert not order_dependent({"events": [[None, "stay"], ["red", "left"]]})
+    assert motion_dependent({"events": [["red", "blink"]]}) and not motion_dependent({"events": [["red", "grow"]]})
 
 
-def test_words_have_one_meaning_within_a_vocabulary() -> None:
-    for lexicon in (PLAIN, DOMAIN):
-        words = [*lexicon.shapes.values(), *lexicon.colours.values(), *lexicon.motions.values()]
-        assert len(set(words)) == len(words)
+def test_every_stratum_has_a_fair_part_of_the_clips() -> None:
+    strata = [truth(scene)["strata"] for scene in SCENES]
+    for level in ENTROPIES:
+        assert np.mean([each["entropy"] == level for each in strata]) > 0.2
+    for name in ("cut", "brief", "order", "motion", "noise"):
+        assert 0.05 < np.mean([each[name] for each in strata]) < 0.95
+    assert any(each["entropy"] == "mixed" for each in strata)
+
+
+def test_higher_entropy_shows_in_the_frames_and_only_flickering_grain_moves() -> None:
+    def spread(scene) -> float:  # of the backdrop, in a corner where nothing moves, the picture less its neighbours
+        corner = frames_of(scene)[0, :, :8, :8].float()
+        return (corner - corner.mean((1, 2), keepdim=True)).std().item()
+
+    means = [np.mean([spread(s) for s in SCENES[:90] if truth(s)["strata"]["entropy"] == level]) for level in ENTROPIES]
+    assert means[0] < means[1] < means[2]
+    for scene in SCENES[:60]:
+        if scene.cut is None:
+            still = torch.equal(*frames_of(scene)[:2, :, :4, :4])
+            assert still != scene.backdrops[0].flickers
+
+
+def test_long_clips_have_brief_events_between_long_still_stretches() -> None:
+    for scene in LONG:
+        assert 30 <= scene.seconds <= 60 and 3 <= len(scene.phases) <= 6
+        assert all(a.end <= b.start for a, b in zip(scene.phases, scene.phases[1:], strict=False))
+        assert scene.phases[-1].end <= scene.seconds
+        assert all(0.5 <= phase.end - phase.start <= 5 and phase.actor is not None for phase in scene.phases)
+    assert np.mean([truth(scene)["strata"]["brief"] for scene in LONG]) > 0.9
 
 
 def test_drawing_alone_and_in_a_batch_gives_the_same_pixels() -> None:
     some = SCENES[:4]
-    indices = torch.tensor([[0, 9, 20, 31]] * 4)
-    together = draw(reel(some), torch.arange(4), indices)
+    indices = np.array([[0, 9, 20, 31]] * 4)
+    together = draw(reel(some, indices))
     for place, scene in enumerate(some):
         assert torch.equal(together[place], frames_of(scene)[indices[place]])
 
@@ -127,10 +142,45 @@ def test_pretraining_frames_look_like_decoded_ones(tmp_path: Path) -> None:
 
 def test_a_clip_is_the_same_file_to_the_byte_whenever_it_is_written(tmp_path: Path) -> None:
     for index in (0, 2, 7, 22):
-        frames, files = frames_of(draw_scene("train", index)), [tmp_path / f"{index}-{turn}.mp4" for turn in range(4)]
+        scene = draw_scene("train", index)
+        files = [tmp_path / f"{index}-{turn}.mp4" for turn in range(4)]
         for file in files:
-            encode(frames, str(file))
+            encode(frames_of(scene), str(file), waveform(scene))
         assert len({file.read_bytes() for file in files}) == 1
+
+
+def test_the_audio_track_is_the_scene_s_waveform_at_its_time(tmp_path: Path) -> None:
+    scene = next(scene for scene in SCENES if any(sound.kind == "chime" and sound.loud for sound in scene.sounds))
+    encode(frames_of(scene), str(tmp_path / "clip.mp4"), waveform(scene))
+    with av.open(str(tmp_path / "clip.mp4")) as container:
+        decoded = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+        assert container.streams.audio[0].codec_context.name == "aac"
+        assert container.streams.video[0].frames == scene.num_frames
+    wanted = waveform(scene) / 32768
+    decoded = decoded[: len(wanted)]
+    assert len(decoded) == len(wanted)
+    assert np.corrcoef(decoded, wanted)[0, 1] > 0.9
+
+
+def test_each_motion_has_its_tone_each_cut_its_click_and_noises_come_with_nothing() -> None:
+    for scene in SCENES + LONG:
+        tones = [sound for sound in scene.sounds if sound.kind == "tone"]
+        assert [(t.motion, t.start, t.end) for t in tones] == [
+            (p.motion, p.start, p.end) for p in scene.phases if p.actor is not None
+        ]
+        assert [s.start for s in scene.sounds if s.kind == "click"] == ([] if scene.cut is None else [scene.cut])
+        sound = waveform(scene)
+        assert len(sound) == scene.seconds * RATE_HZ and np.abs(sound).max() < 32767
+
+
+def test_a_tone_has_its_motion_s_pitch() -> None:
+    for scene in SCENES[:40]:
+        for sound in scene.sounds:
+            quiet = [s for s in scene.sounds if s is not sound and s.start < sound.end and s.end > sound.start]
+            if sound.kind == "tone" and not quiet and sound.end - sound.start > 0.9:
+                part = waveform(scene)[round(sound.start * RATE_HZ) : round(sound.end * RATE_HZ)].astype(float)
+                found = np.argmax(np.abs(np.fft.rfft(part))) * RATE_HZ / len(part)
+                assert abs(found / pitch_hz(sound) - 1) < 0.02
 
 
 def test_the_written_set_has_msrvtt_s_layout_and_sizes(tmp_path: Path) -> None:

@@ -54,3 +54,12 @@ def contrastive_loss(clips: Tensor, texts: Tensor) -> Tensor:
     logits = clips @ texts.T / TEMPERATURE
     own = torch.arange(len(clips), device=clips.device)
     return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+
+
+def centred(vectors: Tensor) -> Tensor:
+    """Unit vectors [B, D] of what sets each apart from the batch's mean.
+
+    From random weights all last states are nearly the same, and where they are the same InfoNCE has no gradient; of
+    centred vectors it has one.
+    """
+    return F.normalize(vectors - vectors.mean(0), dim=-1)

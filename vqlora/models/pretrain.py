@@ -26,7 +26,7 @@ from transformers import AutoTokenizer
 from vqlora.data.shapes import SIDE, VERSION
 from vqlora.data.shapes_render import draw, subsample_chroma
 from vqlora.models.architecture import build
-from vqlora.models.embedding import clip_vectors, contrastive_loss, text_vectors
+from vqlora.models.embedding import centred, clip_vectors, contrastive_loss, text_vectors
 from vqlora.models.families import Family, family_of
 from vqlora.models.pretrain_data import TALKS, Step, Steps
 from vqlora.models.probe import exact_matches, task_scores
@@ -164,8 +164,9 @@ def step_loss(family: Family, model: Any, processor: Any, step: Step) -> tuple[T
     states = list(family.encode_frames(model, processor, frames.flatten(0, 1)).unflatten(0, frames.shape[:2]))
     if step.texts is not None:
         clips = clip_vectors(family, model, step.tokens, states)
-        loss = contrastive_loss(clips, text_vectors(family, model, processor, step.texts, size=SIDE))
-        return loss, (loss.detach()[None], step.tasks[:1])
+        texts = text_vectors(family, model, processor, step.texts, size=SIDE)
+        loss = contrastive_loss(clips, texts)
+        return loss + contrastive_loss(centred(clips), centred(texts)), (loss.detach()[None], step.tasks[:1])
     losses, rows = family.token_losses(model, step.tokens, states)
     return losses.mean(), (losses.detach(), step.tasks[rows])
 

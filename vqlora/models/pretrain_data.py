@@ -29,6 +29,7 @@ from vqlora.models.tokenizer import spare_words
 FRAME_COUNTS = (2, 4, 6, 8, 8, 8, 12, 16)  # frames per clip, one draw per step
 LONG_FRAME_COUNTS = (8, 16, 16, 24)
 KINDS = {"talk": 0.78, "long": 0.08, "retrieval": 0.14}
+PAIRS_FROM = 500  # the first step with pairs: before, clips say too little, and all vectors would become one
 TALKS = {
     "caption": 0.36,
     "caption_zh": 0.12,
@@ -75,6 +76,7 @@ class Steps(Dataset[Step]):
     def __getitem__(self, step: int) -> Step:
         rng = np.random.default_rng([self.seed, step])
         kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
+        kind = "talk" if kind == "retrieval" and step < PAIRS_FROM else kind
         long = kind == "long"
         count = int(rng.choice(LONG_FRAME_COUNTS if long else FRAME_COUNTS))
         rows = rng.integers(HELD_OUT, size=self.batch // 2 if long else self.batch)  # twice the frames, half the clips
