@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -102,7 +103,7 @@ def test_questions_about_sound_change_their_answers_with_the_sound_alone() -> No
 def test_a_right_answer_is_right_and_another_scene_s_is_not() -> None:
     for task in TASKS:
         own, other = [], []
-        for scene, next_one in zip(SCENES[:60], SCENES[1:61], strict=True):
+        for scene, next_one in itertools.pairwise(SCENES[:60]):
             generator = rng()
             talk, foreign = (conversation(task, s, generator) for s in (scene, next_one))
             own.append(answer_score(task, talk[-1].text, talk, scene))

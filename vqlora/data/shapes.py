@@ -268,7 +268,9 @@ def _draw_sounds(
     rng: np.random.Generator, phases: tuple[Phase, ...], cut: float | None, seconds: float
 ) -> tuple[Sound, ...]:
     """A tone a motion, a click at a cut, up to three noises at any time; in order of their start."""
-    events = [("tone", p.motion, p.start, p.end) for p in phases if p.actor is not None]
+    events: list[tuple[str, str | None, float, float]] = [
+        ("tone", p.motion, p.start, p.end) for p in phases if p.actor is not None
+    ]
     if cut is not None:
         events.append(("click", None, cut, cut + CLICK_SECONDS))
     for _ in range(int(rng.choice([0, 1, 2, 3], p=[0.25, 0.35, 0.25, 0.15]))):

@@ -65,7 +65,7 @@ class View:
         return clause(self.scene, phase, self.lexicon)
 
     def shuffled(self, words: Sequence[str]) -> list[str]:
-        return [words[i] for i in self.rng.permutation(len(words))]
+        return [words[int(i)] for i in self.rng.permutation(len(words))]
 
     def named(self, shape: str, colour: str) -> str:
         words = (self.lexicon.colours[colour], self.lexicon.shapes[shape])
@@ -209,7 +209,7 @@ def _cut(v: View) -> Told | None:
 def _heard(v: View) -> Told | None:
     there = [sound.kind for sound in v.scene.sounds if sound.kind in NOISES]
     kind = v.one_of(there if there and v.rng.random() < 0.6 else NOISES)
-    return kind and v.number([sound.kind for sound in v.scene.sounds].count(kind), sound=v.lexicon.sounds[kind])
+    return v.number(there.count(kind), sound=v.lexicon.sounds[kind]) if kind else None
 
 
 def _hear(v: View) -> Told | None:
@@ -217,7 +217,7 @@ def _hear(v: View) -> Told | None:
     there = {sound.kind for sound in v.scene.sounds}
     holds = bool(v.rng.random() < 0.5)
     kind = v.one_of([noise for noise in NOISES if (noise in there) == holds])
-    return kind and v.either(holds, sound=v.lexicon.sounds[kind])
+    return v.either(holds, sound=v.lexicon.sounds[kind]) if kind else None
 
 
 def _sound_first(v: View) -> Told | None:

@@ -35,7 +35,7 @@ from vqlora.models.tokenizer import build_tokenizer
 FOLDER = Path(__file__).parent / "embedded"
 CHECKED = 512  # scenes of each kind asked about at the end
 CLIP_NORM, WEIGHT_DECAY, WARMUP_STEPS = 1.0, 0.05, 300
-REPORT_STEPS, SAVE_STEPS = 250, 1000
+SAVE_STEPS, SCORE_STEPS = 250, 1000
 
 
 def pretrain(
@@ -71,10 +71,10 @@ def pretrain(
         if minutes is not None and start == 0 and step == WARMUP_STEPS:
             steps = min(steps, int(minutes * 60 / pace))
             print(f"{name}: {steps} steps at {pace * 1e3:.0f} ms", flush=True)
-        if step % REPORT_STEPS == 0:
+        if step % SAVE_STEPS == 0 or step == steps:
             print(f"{name}: step {step} {pace * 1e3:.0f} ms a step, losses {json.dumps(tally.take())}", flush=True)
-        if step % SAVE_STEPS == 0 and step < steps:
             learner.save(state_file, step, steps)
+        if step % SCORE_STEPS == 0 and step < steps:
             print(json.dumps(exact_matches(family, model, processor, device, count=256)), flush=True)
         if step >= steps:
             break
@@ -177,7 +177,7 @@ def _loader(data: Steps, start: int, steps: int, workers: int) -> Iterator[Step]
         batch_size=None,
         sampler=range(start, steps),
         num_workers=workers,
-        prefetch_factor=6 if workers else None,
+        prefetch_factor=4 if workers else None,
     )
     return iter(loader)
 
