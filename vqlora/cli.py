@@ -200,7 +200,7 @@ def _parser() -> argparse.ArgumentParser:
     one.set_defaults(run=train)
     one = commands.add_parser("shapes", help="write the embedded clips as a folder in MSR-VTT's layout")
     one.add_argument("folder", metavar="FOLDER", help="new or empty")
-    one.add_argument("--preset", default="tiny", help="tiny, small or full (%(default)s)")
+    one.add_argument("--preset", default="tiny", help="tiny, small, full or long (%(default)s)")
     one.add_argument("--size", type=int, default=112, help="side in pixels, a multiple of 112 (%(default)s)")
     one.set_defaults(run=shapes)
     one = commands.add_parser("inspect", help="roles, parameters and linear layers of a base")

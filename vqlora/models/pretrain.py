@@ -55,36 +55,58 @@ def pretrain(
     model, processor, earlier = _start(name, seed, start_from)
     family = family_of(model.config.model_type)
     model.to(device, torch.float32 if device == "cpu" else torch.bfloat16).train()
-    learner, tally = Learner(model, rate), Tally(device)
+    learner, tally, pace = Learner(model, rate), Tally(device), Pace()
     state_file = out.with_suffix(".state.pt")
-    start, steps = learner.restore(state_file, steps)
+    asked = steps
+    start, steps = learner.restore(state_file, asked)
     data = Steps(family, processor, model.config, batch=batch, seed=seed)
-    clock, timed_from = time.perf_counter(), start
     for step, drawn in enumerate(_loader(data, start, steps, workers), start=start + 1):
         loss, parts = step_loss(family, model, processor, drawn.to(device))
         loss.backward()
         learner.step(_share_of_rate(step, steps=steps))
         tally.add(parts)
-        if step - start == WARMUP_STEPS // 2:  # the loaders are filled by now
-            clock, timed_from = time.perf_counter(), step
-        pace = (time.perf_counter() - clock) / max(1, step - timed_from)
-        if minutes is not None and start == 0 and step == WARMUP_STEPS:
-            steps = min(steps, int(minutes * 60 / pace))
-            print(f"{name}: {steps} steps at {pace * 1e3:.0f} ms", flush=True)
-        if step % SAVE_STEPS == 0 or step == steps:
-            print(f"{name}: step {step} {pace * 1e3:.0f} ms a step, losses {json.dumps(tally.take())}", flush=True)
+        pace.count()
+        if minutes is not None and steps == asked and step - start == WARMUP_STEPS:
+            steps = max(step, min(steps, int(minutes * 60 / pace.seconds)))
+            print(f"{name}: {steps} steps at {pace}", flush=True)
+        if step % SAVE_STEPS == 0 or step >= steps:
+            print(f"{name}: step {step} at {pace}, losses {json.dumps(tally.take())}", flush=True)
             learner.save(state_file, step, steps)
-        if step % SCORE_STEPS == 0 and step < steps:
-            print(json.dumps(exact_matches(family, model, processor, device, count=256)), flush=True)
         if step >= steps:
             break
-    scores = exact_matches(family, model, processor, device, count=CHECKED)
-    tasks = task_scores(family, model, processor, device, count=CHECKED)
-    scores |= {f"task_{task}": round(float(np.mean(values)), 4) for task, values in tasks.items()}
+        if step % SCORE_STEPS == 0:
+            print(json.dumps(exact_matches(family, model, processor, device, count=256)), flush=True)
+    scores = _scores(family, model, processor, device)
     print(f"{name}: {json.dumps(scores)}", flush=True)
     facts = {"steps": steps, "batch": batch, "rate": rate, "seed": seed, "shapes": VERSION, **scores}
     save(model, processor, out, [*earlier, facts])
     state_file.unlink(missing_ok=True)
+
+
+def _scores(family: Family, model: Any, processor: Any, device: str) -> dict[str, float]:
+    """Content of captions, and the mean score of each task on validation's clips."""
+    tasks = task_scores(family, model, processor, device, count=CHECKED)
+    means = {f"task_{task}": round(float(np.mean(values)), 4) for task, values in tasks.items()}
+    return exact_matches(family, model, processor, device, count=CHECKED) | means
+
+
+class Pace:
+    """Seconds a step takes. Early ones, which wait for the workers' queues to fill, count until half of the warm-up."""
+
+    def __init__(self) -> None:
+        self.early, self.steps, self.since = True, 0, time.perf_counter()
+
+    def count(self) -> None:
+        self.steps += 1
+        if self.early and self.steps == WARMUP_STEPS // 2:
+            self.early, self.steps, self.since = False, 0, time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        return (time.perf_counter() - self.since) / max(1, self.steps)
+
+    def __str__(self) -> str:
+        return f"{self.seconds * 1e3:.0f} ms a step"
 
 
 def _start(name: str, seed: int, earlier: Path | None) -> tuple[Any, Any, list[dict[str, Any]]]:
