@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from trials import BASES, WARM, recipe
 
+from vqlora.capacity import fits, gib_of, print_fitting
 from vqlora.finetune import finetune
 from vqlora.planner import plan
 from vqlora.recipe import Bits, Frames, FullFineTune, Lora, Method, Recipe, Schedule, ZeroShot
@@ -61,3 +62,40 @@ def test_zero_shot_needs_the_weights_only() -> None:
     planned = plan(big("random:videollama3-tiny", method=ZeroShot()))
     assert planned.train_flops == planned.activation_bytes == 0
     assert planned.peak_gib > 0
+
+
+SMALL = Schedule(steps=1, batch_size=2)
+
+
+def test_on_a_gpu_a_plan_follows_bits_checkpointing_moments_and_frames() -> None:
+    base = "random:videollama3-2b"
+    lora = big(base, schedule=SMALL, frames=Frames(budget=4, size=224))
+    plain = plan(lora)
+    assert plan(replace(lora, schedule=replace(SMALL, checkpointing=True))).peak_gib < 0.7 * plain.peak_gib
+    assert plan(replace(lora, bits=Bits.preset("all8"))).base_bytes > plain.base_bytes
+    eight = plan(replace(lora, schedule=replace(SMALL, optimizer="adamw8bit")))
+    saved = (plain.peak_gib - eight.peak_gib) * 2**30
+    assert saved == pytest.approx(6 * plain.trainable_params, rel=0.05)  # 8 bytes a moment pair become 2 and scales
+    whole = replace(lora, bits=Bits.preset("all16"), method=FullFineTune(update="stochastic"))
+    bf16 = plan(replace(whole, schedule=replace(SMALL, optimizer="adamw8bit", checkpointing=True)))
+    fp32 = plan(replace(whole, method=FullFineTune(), schedule=replace(SMALL, checkpointing=True)))
+    assert fp32.peak_gib > 1.5 * bf16.peak_gib
+
+
+def test_frozen_weights_and_quantised_layers_keep_nothing_in_a_plan() -> None:
+    """LoRA keeps its input in bf16 once a layer, whatever the bits of the frozen weight beside it."""
+    plans = {
+        bits: plan(big("random:videollama3-2b", schedule=SMALL, bits=Bits.preset(bits))) for bits in ("all4", "all8")
+    }
+    assert plans["all8"].activation_bytes == pytest.approx(plans["all4"].activation_bytes, rel=0.1)
+
+
+def test_a_card_is_full_where_the_plan_and_its_context_no_longer_fit(capsys: pytest.CaptureFixture[str]) -> None:
+    assert gib_of("24GiB") == gib_of("24") == gib_of("24 GB") == 24
+    with pytest.raises(ValueError, match="write it as 24GiB"):
+        gib_of("much")
+    assert fits(20.0, 24.0) and not fits(22.5, 24.0) and not fits(23.5, 24.0)
+    tiny = big("random:videollama3-tiny", schedule=SMALL, frames=Frames(size=56))
+    assert print_fitting(tiny, 24.0, frames=(2,)) == 9
+    assert print_fitting(tiny, 1.0, frames=(2,)) == 0
+    assert "lora rank 16" in capsys.readouterr().out
