@@ -99,14 +99,15 @@ def _plan(recipe: Recipe, adapted: Adapted, batch: _Batch, base_bytes: float) ->
     }
     if not sizes:
         return Plan(peak_gib=base_bytes / GIB, activation_bytes=0, train_flops=0.0, **about)
+    seen = _seen(adapted, recipe)
     recomputing = checkpointed(adapted.model) if recipe.schedule.checkpointing else nullcontext()
     counting = LivePeak(TOLERANCE) if on_gpu or recipe.schedule.checkpointing else saved_activations(adapted.model)
     with counting as counted, FlopCounter() as flops, recomputing:
         with bf16_autocast() if on_gpu else nullcontext():
-            loss = _loss(adapted, recipe, batch)
+            loss = _loss(adapted, recipe, batch, seen.states)
         loss.backward()
     gradients = sum(parameter.numel() * parameter.element_size() for parameter in adapted.parameters.values())
-    alive = counted.peak if isinstance(counted, LivePeak) else counted.bytes + gradients
+    alive = max(counted.peak, seen.peak) if isinstance(counted, LivePeak) else counted.bytes + gradients
     step = alive
     if on_gpu:
         step = max(step, gradients + update_bytes(recipe, sizes)) + WORKSPACE_BYTES
@@ -114,7 +115,7 @@ def _plan(recipe: Recipe, adapted: Adapted, batch: _Batch, base_bytes: float) ->
     return Plan(
         peak_gib=peak / GIB,
         activation_bytes=alive - gradients,
-        train_flops=float(flops.total) * recipe.schedule.steps,
+        train_flops=float(flops.total + seen.flops) * recipe.schedule.steps,
         **about,
     )
 
@@ -234,24 +235,36 @@ def _batch(adapted: Adapted, recipe: Recipe) -> _Batch:
     return _Batch(tokens, int((tokens["labels"][:, 1:] != IGNORED).sum()))
 
 
-def _loss(adapted: Adapted, recipe: Recipe, batch: _Batch) -> Tensor:
-    """The loss of that batch, without values."""
+def _loss(adapted: Adapted, recipe: Recipe, batch: _Batch, states: Sequence[Tensor] | None) -> Tensor:
+    """The loss of that batch, without values; states: of a frozen tower."""
     loaded = adapted.loaded
     device = loaded.device
     tokens = {name: tensor.to(device) for name, tensor in batch.tokens.items()}
-    states = _states(adapted, recipe)
+    if states is None:
+        clips, budget = recipe.schedule.batch_size, recipe.frames.budget
+        states = _tower(adapted, recipe, clips * budget).unflatten(0, (clips, budget)).unbind(0)
     hidden = loaded.family.hidden(loaded.model, tokens, states)
     logits = loaded.model.lm_head(hidden.flatten(0, 1)[: batch.labels])
     return torch.nn.functional.cross_entropy(logits.float(), torch.zeros(batch.labels, dtype=torch.long, device=device))
 
 
-def _states(adapted: Adapted, recipe: Recipe) -> Sequence[Tensor]:
-    """Vision states of a batch, through the tower's layers; a frozen one runs clip by clip and keeps nothing."""
-    clips, budget = recipe.schedule.batch_size, recipe.frames.budget
+@dataclass(frozen=True)
+class _Seen:
+    """What a frozen tower gives for a batch, its FLOPs and peak; a trained one runs with the rest: no states, 0."""
+
+    states: Sequence[Tensor] | None = None
+    flops: int = 0
+    peak: int = 0
+
+
+def _seen(adapted: Adapted, recipe: Recipe) -> _Seen:
+    """A frozen tower runs clip by clip and keeps nothing, so that one clip stands for all."""
     if "vision" in adapted.trained_roles:
-        return _tower(adapted, recipe, clips * budget).unflatten(0, (clips, budget)).unbind(0)
-    with torch.no_grad():
-        return [_tower(adapted, recipe, budget) for _ in range(clips)]
+        return _Seen()
+    clips = recipe.schedule.batch_size
+    with torch.no_grad(), LivePeak(TOLERANCE) as live, FlopCounter() as flops:
+        one = _tower(adapted, recipe, recipe.frames.budget)
+    return _Seen([one] * clips, clips * flops.total, live.peak)
 
 
 def _tower(adapted: Adapted, recipe: Recipe, frames: int) -> Tensor:
