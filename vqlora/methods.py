@@ -47,9 +47,13 @@ def _require_sizes(name: str, sizes: Mapping[str, int]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """How a base is adapted. Subclasses are the known methods; `kind` names them in records."""
+    """How a base is adapted. Subclasses are the known methods; `kind` names them in records.
+
+    by_role: the field that says in which roles.
+    """
 
     kind: ClassVar[str] = ""
+    by_role: ClassVar[str] = "roles"
 
     @property
     def adapted_roles(self) -> tuple[str, ...]:
@@ -109,6 +113,7 @@ class Lora(Method):
     """
 
     kind: ClassVar[str] = "lora"
+    by_role: ClassVar[str] = "rank"
     rank: Mapping[str, int]
     alpha: float = 16.0
     rslora: bool = True
@@ -170,6 +175,7 @@ class Bottleneck(Method):
     """
 
     kind: ClassVar[str] = "bottleneck"
+    by_role: ClassVar[str] = "width"
     width: Mapping[str, int]
     places: tuple[str, ...] = ("mlp",)
 

@@ -109,8 +109,8 @@ def _plan(recipe: Recipe, adapted: Adapted, batch: _Batch, base_bytes: float) ->
     gradients = sum(parameter.numel() * parameter.element_size() for parameter in adapted.parameters.values())
     alive = max(counted.peak, seen.peak) if isinstance(counted, LivePeak) else counted.bytes + gradients
     step = alive
-    if on_gpu:
-        step = max(step, gradients + update_bytes(recipe, sizes)) + WORKSPACE_BYTES
+    if isinstance(counted, LivePeak):
+        step = max(alive, gradients + update_bytes(recipe, sizes)) + (WORKSPACE_BYTES if on_gpu else 0)
     peak = base_bytes + _added_bytes(recipe, gradients, on_gpu) + state_bytes(recipe, sizes, on_gpu=on_gpu) + step
     return Plan(
         peak_gib=peak / GIB,
@@ -147,7 +147,7 @@ def state_bytes(recipe: Recipe, sizes: Sequence[int], *, on_gpu: bool) -> float:
 
 
 def update_bytes(recipe: Recipe, sizes: Sequence[int]) -> int:
-    """What an update makes beside the state, on a GPU: nothing, but in bf16 fp32 copies of one parameter at a time."""
+    """What an update makes beside the state: nothing, but in bf16 fp32 copies of one parameter at a time."""
     return 0 if getattr(recipe.method, "update", None) is None else 16 * max(sizes)
 
 

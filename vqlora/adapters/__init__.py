@@ -42,7 +42,7 @@ def attach(loaded: Loaded, method: Method, *, seed: int, run: Callable[[], None]
 
 def check_method(method: Method, bits: Bits, *, model_type: str, base: str) -> None:
     """ValueError, with the reason, for a role that the base lacks or bits that the method cannot start from."""
-    check_roles(model_type, method.adapted_roles, f"{type(method).__name__}")
+    check_roles(model_type, method.adapted_roles, f"{type(method).__name__}.{method.by_role}")
     found = {role: bits_by_role(bits, model_type)[role] for role in method.adapted_roles}
     low = [role for role, own in found.items() if own < 16]
     if isinstance(method, FullFineTune) and low:
