@@ -89,9 +89,7 @@ class LivePeak(TorchDispatchMode):
         storage = tensor.untyped_storage()
         self._live[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
         self._total += storage.nbytes()
-        if self._total > self.peak * (
-            1 + self.tolerance
-        ):  # the dead are counted out only when they would make a new peak
+        if self._total > self.peak * (1 + self.tolerance):  # the dead are counted out only for a new peak
             self._live = {key: entry for key, entry in self._live.items() if not entry[0].expired()}
             self._total = sum(size for _, size in self._live.values())
             self.peak = max(self.peak, self._total)
