@@ -96,24 +96,40 @@ class Tail(NamedTuple):
     high: Floats
 
 
-def sketched_tail(first: ArrayLike, second: ArrayLike, ranks: ArrayLike, *, inputs: int) -> Tail:
-    """The tail of a layer's gradient G from two probe sketches Y = G A^T, [out, q], A with random orthonormal rows.
+class Sketch(NamedTuple):
+    """What two probe sketches tell of a gradient G, scaled to it: squared singular values of a sketch, [q], the energy
+    of one along the other's left singular vectors, [q], and the energy of G. Of several layers: their sums."""
 
-    inputs: columns of G. low: the singular values of both sketches, whose head holds energy of the tail too. high: what
-    the directions of one sketch miss of the other. A rank beyond q is refused: the sketch knows nothing of it.
-    """
+    own: Floats
+    seen: Floats
+    energy: float
+
+
+def sketch_of(first: ArrayLike, second: ArrayLike, *, inputs: int) -> Sketch:
+    """From Y = G A^T, [out, q], for two A of random orthonormal rows; inputs: columns of G. Means over both orders."""
     one, two = _array(first, "first"), _array(second, "second")
-    wanted = _positive(ranks, "ranks").astype(int)
-    if one.shape != two.shape or one.ndim != 2 or wanted.max() > one.shape[1]:
-        raise ValueError(f"sketches {one.shape}, {two.shape} and rank {wanted.max()}: give two [out, q] with q >= rank")
-    scale = inputs / one.shape[1]
-    low, high = np.zeros(wanted.size), np.zeros(wanted.size)
+    if one.shape != two.shape or one.ndim != 2:
+        raise ValueError(f"sketches {one.shape} and {two.shape}: give two [out, q]")
+    scale, own, seen = inputs / one.shape[1] / 2, np.zeros(min(one.shape)), np.zeros(min(one.shape))
     for mine, other in ((one, two), (two, one)):
         left, values, _ = np.linalg.svd(mine, full_matrices=False)
-        low += tail(values, wanted) * scale / 2
-        seen = np.concatenate([[0.0], np.cumsum(((left.T @ other) ** 2).sum(axis=1))])
-        high += ((other**2).sum() - seen[wanted]) * scale / 2
-    return Tail(low=low, high=high)
+        own += scale * values**2
+        seen += scale * ((left.T @ other) ** 2).sum(axis=1)
+    return Sketch(own=own, seen=seen, energy=scale * float((one**2).sum() + (two**2).sum()))
+
+
+def sketched_tail(sketch: Sketch, ranks: ArrayLike) -> Tail:
+    """The tail of a gradient from its sketch. low: of the sketch's own values, whose head holds energy of the tail too.
+
+    high: what the directions of one sketch miss of the other. ValueError for a rank beyond q: nothing is known of it.
+    """
+    wanted, own, seen = (
+        _positive(one, name) for one, name in ((ranks, "ranks"), (sketch.own, "own"), (sketch.seen, "seen"))
+    )
+    if wanted.max() > own.size:
+        raise ValueError(f"rank {wanted.max():g} is beyond the sketch's {own.size} columns; ask for a wider sketch")
+    caught = np.concatenate([[0.0], np.cumsum(seen)])[wanted.astype(int)]
+    return Tail(low=tail(np.sqrt(own), wanted), high=np.maximum(sketch.energy - caught, 0.0))
 
 
 def rank_gap(tails: ArrayLike, curvatures: ArrayLike) -> Floats:

@@ -20,9 +20,10 @@ from vqlora.inputs import Inputs
 from vqlora.models.bits import bits_by_role
 from vqlora.models.load import check_checkpoint, model_type_of
 from vqlora.models.roles import check_roles
-from vqlora.recipe import FullFineTune, Lora, Recipe
+from vqlora.probe import probe
+from vqlora.recipe import FullFineTune, Lora, Recipe, ZeroShot
 from vqlora.record import Cost, Status
-from vqlora.training import Trainer, evaluation_steps, world
+from vqlora.training import Trainer, batch_order, evaluation_steps, world
 from vqlora.warm import Data, Warm
 
 
@@ -69,6 +70,7 @@ class Outcome:
     examples: Sequence[Mapping[str, Any]] = ()
     skipped: Sequence[Mapping[str, str]] = ()
     model: Mapping[str, Any] = field(default_factory=dict)
+    probe: Mapping[str, Any] = field(default_factory=dict)
     adapter_state: bytes | None = None
     data_digest: str | None = None
     base_digest: str | None = None
@@ -250,11 +252,20 @@ class Trial:
             examples=[row for evaluation in done.values() for row in evaluation.rows],
             skipped=self.data.skipped,
             model=found,
+            probe=self._probe() if status is Status.DONE else {},
             adapter_state=state,
             data_digest=self.data.digest,
             base_digest=self.adapted.loaded.digest,
             decoder=self.inputs.frames(self.data.splits["val"][0]).decoder,
         )
+
+    def _probe(self) -> dict[str, Any]:
+        """What the method asks to be measured of the base, on training clips that the seed draws."""
+        method, clips = self.recipe.method, self.data.splits["train"]
+        if not isinstance(method, ZeroShot) or not method.probe:
+            return {}
+        order = batch_order(len(clips), min(method.probe, len(clips)), self.recipe.seed, 0)
+        return probe(self.inputs, [clips[index] for index, _ in order], seed=self.recipe.seed)
 
     def _cost(self, state: bytes | None, *, measure: bool) -> Cost:
         trained = sum(parameter.numel() for parameter in self.adapted.parameters.values())

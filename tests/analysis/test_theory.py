@@ -18,6 +18,7 @@ from analysis.theory import (
     output_error,
     pass_seconds,
     rank_gap,
+    sketch_of,
     sketched_tail,
     tail,
     training_gib,
@@ -107,7 +108,7 @@ def test_the_true_tail_lies_between_the_two_estimates_from_sketches():
     lows, highs = [], []
     for _ in range(60):
         sketches = [gradient @ np.linalg.qr(draw.normal(size=(inputs, width)))[0] for _ in range(2)]
-        found = sketched_tail(*sketches, ranks, inputs=inputs)
+        found = sketched_tail(sketch_of(*sketches, inputs=inputs), ranks)
         lows.append(found.low)
         highs.append(found.high)
     assert (np.mean(lows, axis=0) < truth).all() and (truth < np.mean(highs, axis=0)).all()
@@ -165,7 +166,7 @@ def test_inputs_are_not_touched():
         (lambda: bit_gap([1, 2], [1], [1], tokens=1), "one per layer"),
         (lambda: tail([1, np.nan], [1]), "NaN"),
         (lambda: tail([1, -1], [1]), "negative"),
-        (lambda: sketched_tail(np.ones((4, 2)), np.ones((4, 2)), [3], inputs=8), "q >= rank"),
+        (lambda: sketched_tail(sketch_of(np.ones((4, 2)), np.ones((4, 2)), inputs=8), [3]), "wider sketch"),
         (lambda: rank_gap([[1, 2]], [0.0]), "> 0 per layer"),
         (lambda: uniform_error(1, block=64), "at least 2"),
         (lambda: Device(flops=0, bytes_per_second=1), "positive peaks"),

@@ -10,9 +10,12 @@ from vqlora.recipe import Lora, Recipe, ZeroShot, recipe_from_json, to_json
 
 
 def packs(recipe: Recipe) -> bool:
-    """Whether a trial can share its steps: what it trains, if anything, is LoRA without dropout."""
+    """Whether a trial can share its steps: what it trains, if anything, is LoRA without dropout.
+
+    A probe needs the base as it is, without the layers of a pack.
+    """
     method = recipe.method
-    return isinstance(method, ZeroShot) or (isinstance(method, Lora) and method.dropout == 0)
+    return (isinstance(method, ZeroShot) and not method.probe) or (isinstance(method, Lora) and method.dropout == 0)
 
 
 def pack_key(asked: Mapping[str, Any]) -> str | None:
