@@ -17,7 +17,7 @@ from pathlib import Path
 Rows = Sequence[Sequence[str]]
 
 ASSETS = Path(__file__).parent / "assets"
-SCRIPTS = ("explore.js", "scatter.js", "parallel.js", "lists.js", "draw.js")
+SCRIPTS = ("explore.js", "scatter.js", "parallel.js", "lists.js", "gallery.js", "draw.js")
 
 
 def page(*, title: str, body: str, library: str, reload: int | None = None) -> str:
@@ -67,6 +67,11 @@ def plot(
         f'<script type="application/json" id="data-{escape(id)}">{figure}</script>'
         f"{folded('The numbers of this plot', table(header, rows) + unshown)}</section>"
     )
+
+
+def plain(text: str) -> str:
+    """Text for a place in markup that is made elsewhere."""
+    return escape(text)
 
 
 def packed(id: str, text: str) -> str:

@@ -13,12 +13,13 @@ function firstPlotDrawn() {
 
 async function drawAll() {
   document.head.append(make("script", { textContent: await unpackedText("library") })); // its digest is in the policy
-  if (document.getElementById("explore")) await startExplorer();
+  if (find("explore")) await startExplorer();
   for (const draw of pending) {
     await new Promise((next) => setTimeout(next));
     await draw();
     firstPlotDrawn();
   }
+  if (find("gallery")) await startGallery();
   document.documentElement.dataset.allDrawn = "yes";
 }
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from analysis import table
+from analysis.agreement import agreement, calibrated
 from analysis.configs import finished
 from analysis.theory import (
     GIB,
     Device,
-    agreement,
+    bit_drift,
     bit_gap,
     effective_bits,
     inference_gib,
@@ -201,3 +202,23 @@ def test_peaks_of_other_bits_follow_from_the_activations_at_one():
 
 def _parts(record):
     return {"base_bytes": record.cost.base_bytes, "trained": record.cost.trainable_params}
+
+
+def test_calibration_on_the_others_finds_a_scale_and_never_sees_its_own_point():
+    x = np.array([1.0, 2, 3, 4, 5, 6])
+    assert calibrated(x, 3 * x + 2) == pytest.approx(3 * x + 2)
+    odd = np.where(np.arange(6) == 2, 100.0, 3 * x + 2)
+    assert calibrated(x, odd)[2] == pytest.approx(11)
+
+
+def test_the_drift_is_the_first_order_rise_of_a_quadratic():
+    draw = rng(11)
+    weights, target, inputs = draw.normal(size=(5, 4)), draw.normal(size=(40, 5)), draw.normal(size=(40, 4))
+    lost = 1e-4 * draw.normal(size=weights.shape)
+
+    def loss(matrix):
+        return 0.5 * ((inputs @ matrix.T - target) ** 2).sum() / 40
+
+    gradient = inputs @ weights.T - target
+    products = (gradient * (inputs @ lost.T)).sum(axis=1)
+    assert bit_drift([products.mean()]) == pytest.approx(loss(weights - lost) - loss(weights), rel=1e-2)
