@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,8 +50,10 @@ def forecasts(evidence: Evidence) -> list[Forecast]:
     for record in finished(evidence):
         if record.probe:
             others = [one for one in finished(evidence) if _workload(one) == _workload(record)]
-            noise = _seed_noise(others, evidence)
-            found += [*_bits(record.probe, others, evidence, noise), *_ranks(record.probe, others, noise)]
+            untrained = [one for one in others if method_of(one) == "zero_shot"]
+            trained = [one for one in others if method_of(one) != "zero_shot"]
+            after = [replace(one, modality=f"{one.modality}, trained") for one in _bits(record.probe, trained)]
+            found += [*_bits(record.probe, untrained), *after, *_ranks(record.probe, trained)]
     return found + _memory(evidence)
 
 
@@ -80,8 +82,8 @@ def table(found: Sequence[Forecast]) -> Table:
         id="forecasts",
         title="Theory against measurement",
         note="Predicted before training, measured after, each modality apart; 95% intervals over configurations. "
-        "Slope: of measured on predicted, for rank after each prediction was set on the line of the others; 1 is "
-        "calibrated. Beyond noise: pairs that differ by more than twice the seed noise of a difference; alike: the "
+        "Slope: of measured on predicted, for rank after each was set on the line of the others; 1 is calibrated. "
+        "Beyond noise: pairs that differ by more than twice what seeds and other clips make of a difference; alike: the "
         "share of them that the prediction orders so.",
         keys=["prediction", "modality", "points", "spearman", "slope", "beyond_noise", "alike"],
         header=["prediction", "modality", "points", "rank correlation", "slope", "beyond noise", "alike"],
@@ -94,27 +96,29 @@ def plots(found: Sequence[Forecast]) -> list[Chart]:
     return [_chart(what, own) for what in UNITS if (own := [one for one in found if one.what == what])]
 
 
-def _bits(probe: Mapping[str, Any], records: Sequence[Record], evidence: Evidence, noise: float) -> list[Forecast]:
+def _bits(probe: Mapping[str, Any], records: Sequence[Record]) -> list[Forecast]:
     """Loss at a plan less loss of the same recipe with one role, then with all, at 16 bits."""
-    known = {(_but_bits(one), tuple(sorted(_schemes(one).items()))): one for one in records}
+    known = {(_but(one, "bits"), _plan(_schemes(one))): one for one in records}
     roles = sorted({layer["role"] for layer in probe["layers"].values()})
     found: list[Forecast] = []
-    for group in (*((role,) for role in roles), tuple(roles)):
-        rows: dict[str, list[tuple[float, float, float]]] = {}
+    for modality, group in (*((role, [role]) for role in roles), (EVERY, roles)):
+        rows: dict[str, list[tuple[float, ...]]] = {}
         for one in records:
             schemes = {role: scheme for role, scheme in _schemes(one).items() if role in group}
             plain = {role: scheme for role, scheme in _schemes(one).items() if role not in group}
-            reference = known.get((_but_bits(one), tuple(sorted(plain.items()))))
+            reference = known.get((_but(one, "bits"), _plan(plain)))
             if schemes and reference:
-                rise = one.metrics["test"]["loss"] - reference.metrics["test"]["loss"]
-                name = config_name(one.point, evidence.axes)
-                rows.setdefault(name, []).append((*_gaps(probe, schemes), rise))
-        means = {name: np.mean(own, axis=0) for name, own in rows.items()}
-        trained = any(method_of(one) != "zero_shot" for one in records if config_name(one.point, evidence.axes) in rows)
-        for place, what in enumerate((SECOND, FIRST)):
-            pairs = [(name, float(own[place]), float(own[2])) for name, own in means.items()]
-            modality = group[0] if len(group) == 1 else EVERY
-            found += _held(what, modality, pairs, noise * np.sqrt(2) if trained else 0.0)
+                rises = [_loss(one, split) - _loss(reference, split) for split in ("test", "val")]
+                rows.setdefault(_but(one, "seed"), []).append((*_gaps(probe, schemes), *rises))
+        if rows:
+            names = [next(one for one in records if _but(one, "seed") == key) for key in rows]
+            means = np.array([np.mean(own, axis=0) for own in rows.values()])
+            # what differs between two sets of clips, and between two seeds, is no effect of bits
+            clips = float(np.sqrt(np.mean((means[:, 2] - means[:, 3]) ** 2) / 2))
+            noise = float(np.hypot(clips, np.sqrt(2) * _seed_noise(records)))
+            for place, what in enumerate((SECOND, FIRST)):
+                pairs = list(zip(map(_name, names), means[:, place].tolist(), means[:, 2].tolist(), strict=True))
+                found += _held(what, modality, pairs, noise)
     return found
 
 
@@ -131,24 +135,27 @@ def _gaps(probe: Mapping[str, Any], schemes: Mapping[str, str]) -> tuple[float, 
     return second / probe["labels"], first / probe["labels"]
 
 
-def _ranks(probe: Mapping[str, Any], records: Sequence[Record], noise: float) -> list[Forecast]:
+def _ranks(probe: Mapping[str, Any], records: Sequence[Record]) -> list[Forecast]:
     """Loss of one rank in the same roles, at its best other settings on validation, against the tail of the sketch."""
-    best: dict[tuple[str, int, str], dict[str, list[Record]]] = {}
+    tried: dict[str, dict[tuple[int, str], dict[str, list[Record]]]] = {}
     for one in records:
         ranks = {role: rank for role, rank in (_method(one).get("rank") or {}).items() if rank}
         if ranks and len(set(ranks.values())) == 1 and set(ranks) <= set(probe["sketches"]):
-            place = (" + ".join(sorted(ranks)), next(iter(ranks.values())), json.dumps(sorted(_schemes(one).items())))
-            best.setdefault(place, {}).setdefault(_but(one, "seed"), []).append(one)
-    rows: dict[str, dict[str, list[tuple[str, float, float]]]] = {}
-    for (group, rank, block), settings in best.items():
-        chosen = min(settings.values(), key=lambda own: np.mean([one.metrics["val"]["loss"] for one in own]))
-        missed = sum(_missed(probe["sketches"][role], rank) for role in group.split(" + "))
-        loss = float(np.mean([one.metrics["test"]["loss"] for one in chosen]))
-        rows.setdefault(group, {}).setdefault(block, []).append((f"rank {rank}", missed, loss))
+            place = (next(iter(ranks.values())), str(_plan(_schemes(one))))
+            own = tried.setdefault(" + ".join(sorted(ranks)), {}).setdefault(place, {})
+            own.setdefault(_but(one, "seed"), []).append(one)
     found: list[Forecast] = []
-    for group, blocks in sorted(rows.items()):
+    for group, places in sorted(tried.items()):
+        blocks: dict[str, list[tuple[str, float, float]]] = {}
+        chosen: list[Record] = []
+        for (rank, block), settings in sorted(places.items()):
+            best = min(settings.values(), key=lambda own: np.mean([_loss(one, "val") for one in own]))
+            missed = sum(_missed(probe["sketches"][role], rank) for role in group.split(" + "))
+            loss = float(np.mean([_loss(one, "test") for one in best]))
+            blocks.setdefault(block, []).append((_name(best[0]), missed, loss))
+            chosen += best
         pairs = [pair for own in blocks.values() for pair in (_centred(own) if len(blocks) > 1 else own)]
-        found += _held(RANK, group, pairs, noise)
+        found += _held(RANK, group, pairs, _seed_noise(chosen))
     return found
 
 
@@ -173,8 +180,7 @@ def _memory(evidence: Evidence) -> list[Forecast]:
     for one in finished(evidence):
         planned, measured = one.cost.planned_train_peak_gib, one.cost.train_peak_gib
         if planned is not None and measured is not None:
-            name = config_name(one.point, evidence.axes)
-            rows.setdefault(one.provenance.device, []).append((name, planned, measured))
+            rows.setdefault(one.provenance.device, []).append((_name(one), planned, measured))
     return [one for device, own in sorted(rows.items()) for one in _held(MEMORY, device, own, 0.0)]
 
 
@@ -207,7 +213,7 @@ def _finding(one: Forecast) -> Finding:
     source = "the planner" if one.what == MEMORY else "a probe of the untrained base on training clips"
     return Finding(
         sentence=f"{whole}: rank correlation of predicted and measured {span} over {len(one.names)}, {reached}",
-        basis=f"from {source}; {one.order.beyond_noise} pairs differ beyond seed noise{share}; slope "
+        basis=f"from {source}; {one.order.beyond_noise} pairs differ beyond noise{share}; slope "
         f"{one.scale.slope:.2g} [{one.scale.slope_low:.2g}, {one.scale.slope_high:.2g}], 1 is calibrated",
         clear=one.order.low > 0 or one.order.high < 0,
     )
@@ -246,18 +252,27 @@ def _chart(what: str, found: Sequence[Forecast]) -> Chart:
     )
 
 
-def _seed_noise(records: Sequence[Record], evidence: Evidence) -> float:
-    """Standard deviation of the test loss of one seed, pooled over configurations; 0 where none has two."""
+def _seed_noise(records: Sequence[Record]) -> float:
+    """Standard deviation of a configuration's mean test loss by its seeds, pooled; 0 where none has two."""
     groups: dict[str, list[float]] = {}
     for one in records:
-        groups.setdefault(config_name(one.point, evidence.axes), []).append(one.metrics["test"]["loss"])
+        groups.setdefault(_but(one, "seed"), []).append(_loss(one, "test"))
     freedom = sum(len(own) - 1 for own in groups.values())
-    return float(np.sqrt(sum(np.var(own) * len(own) for own in groups.values()) / freedom)) if freedom else 0.0
+    squares = sum(float(np.var(own)) * len(own) for own in groups.values())
+    return float(np.sqrt(squares / freedom * len(groups) / len(records))) if freedom else 0.0
 
 
 def _schemes(record: Record) -> dict[str, str]:
     """{role: the scheme its layers are quantised in}, as found after building; roles at 16 bits are absent."""
     return {role: next(iter(row["quantised"])) for role, row in record.model.items() if row.get("quantised")}
+
+
+def _plan(schemes: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(schemes.items()))
+
+
+def _loss(record: Record, split: str) -> float:
+    return record.metrics[split]["loss"]
 
 
 def _workload(record: Record) -> str:
@@ -274,5 +289,5 @@ def _but(record: Record, *parts: str) -> str:
     return json.dumps({**{k: v for k, v in record.recipe.items() if k not in parts}, "method": method}, sort_keys=True)
 
 
-def _but_bits(record: Record) -> str:
-    return _but(record, "bits")
+def _name(record: Record) -> str:
+    return config_name(record.point, tuple(record.point))

@@ -24,7 +24,7 @@ def html(report: Report, *, several: Sequence[Report] = (), reload: bool = False
     explored = explorer.html(report.evidence, report.results)
     if several:
         parts = [_top(report, _title(several)), _verdict(report), explored, _frontier(report), _gallery(report)]
-        parts += map(_own, several)
+        parts += [*map(_table_section, report.tables), *map(_own, several)]
     else:
         parts = [_top(report, report.name), _verdict(report), _counted(report), explored, _frontier(report)]
         parts += [_theory(report), _plots(report.plots), _gallery(report), _rest(report)]
@@ -114,17 +114,17 @@ def _rest(report: Report) -> str:
         for place, (what, said) in enumerate(report.checklist, 1)
     ]
     parts = [
-        *(
-            f"<section><h2>{escape(one.title)}</h2>{_table(one)}</section>"
-            for one in report.tables
-            if one.id not in ("coverage", "forecasts")
-        ),
+        *(_table_section(one) for one in report.tables if one.id not in ("coverage", "forecasts")),
         f"<section><h2>All trials</h2>{page.table(header, rows[:MOST_ROWS])}{many}</section>",
         f"<section><h2>Methods</h2>{page.paragraph(report.methods)}</section>",
         f'<section><h2>What a journal asks</h2><dl class="checklist">{"".join(points)}</dl></section>',
         f"<section><h2>Provenance</h2>{page.table(('what', 'value', 'trials'), provenance(report.evidence))}</section>",
     ]
     return "\n".join(parts)
+
+
+def _table_section(one: Table) -> str:
+    return f"<section><h2>{escape(one.title)}</h2>{_table(one)}</section>"
 
 
 def _table(one: Table) -> str:

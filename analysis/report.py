@@ -47,7 +47,7 @@ def report_of(evidence: Evidence) -> Report:
     """The report of a study; its own module in `analysis.reports`, if it has one, gives verdict and plots."""
     found = results(evidence)
     answered = answer(evidence)
-    explained = tables.explained(evidence, found)
+    explained = tables.explained(evidence, found.metric)
     made = [tables.scores(found), tables.costs(found)] if found.configs else []
     made += [tables.importances(found, explained)] if explained else []
     held = forecasts.forecasts(evidence)

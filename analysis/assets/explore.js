@@ -41,6 +41,7 @@ async function startExplorer() {
   find("ex-clear").addEventListener("click", clearLimits);
   find("ex-csv").addEventListener("click", saveCsv);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", refresh);
+  matchMedia("print").addEventListener("change", drawParallel); // paper is always light
   addEventListener("resize", drawParallel);
   startParallel();
   await refresh();

@@ -15,21 +15,26 @@ async function startGallery() {
 
 function showClips(shown, sides) {
   find("ga-clips").replaceChildren(...shown.clips.map((clip, place) => {
-    const said = sides.map((side) => spoken(shown, shown.configs[side.value], place));
+    const said = sides.map((side) => shown.configs[side.value].said[place]);
+    const same = said[0].strip === said[1].strip;
+    const words = sides.map((side, number) => make("div", {}, ...(same ? [] : [seen(shown, said[number])]), ...spoken(shown, side, said[number])));
     const references = make("ul", {}, ...clip.references.map((text) => make("li", { textContent: text })));
-    const pair = make("div", { className: "pair" }, ...said);
-    return make("article", { className: "clip" }, make("h3", { textContent: clip.id }), pair, make("p", { className: "soft", textContent: "References" }), references);
+    return make("article", { className: "clip" }, make("h3", { textContent: clip.id }), ...(same ? [seen(shown, said[0])] : []),
+      make("div", { className: "pair" }, ...words), make("p", { className: "soft", textContent: "References" }), references);
   }));
 }
 
-function spoken(shown, config, place) {
-  const own = config.said[place];
+// Both trials may have seen the same frames; else each side has its own.
+function seen(shown, own) {
   const strip = shown.strips[own.strip];
   const times = `frames at ${own.seconds.join(", ")} s`;
-  const frames = strip
-    ? make("img", { src: `data:image/jpeg;base64,${strip}`, alt: times, title: times })
-    : make("p", { className: "soft", textContent: `${times}; the clip was not at hand when this page was made` });
+  if (!strip) return make("p", { className: "soft", textContent: `${times}; the clip was not at hand when this page was made` });
+  const picture = make("img", { src: `data:image/jpeg;base64,${strip}`, alt: times, title: times });
+  return make("div", { className: "frames", tabIndex: 0 }, picture);
+}
+
+function spoken(shown, side, own) {
   const score = own.score === null ? "" : ` · ${shown.metric} ${written(own.score)}`;
-  return make("div", {}, frames, make("p", { className: "caption", textContent: own.caption || "(says nothing)" }),
-    make("p", { className: "soft", textContent: config.name + score }));
+  const caption = make("p", { className: "caption", textContent: own.caption || "(says nothing)" });
+  return [caption, make("p", { className: "soft", textContent: shown.configs[side.value].name + score })];
 }

@@ -123,13 +123,24 @@ def two(drawn, tmp_path):
 
 def test_several_studies_are_one_page_with_a_common_frontier_and_a_part_each(two, tmp_path, capsys):
     page = tmp_path / "both.html"
-    assert command.main(["report", *two, "-o", str(page), "--csv", str(tmp_path / "csv")]) == 0
+    asked = [f"--csv={tmp_path / 'csv'}", f"--latex={tmp_path / 'tex'}"]
+    assert command.main(["report", *two, "-o", str(page), *asked]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(page)
     text = page.read_text()
     assert text.count('id="explore"') == 1 and "<h1>first</h1>" in text and "<h1>second</h1>" in text
     ids = re.findall(r'<div class="plot" id="([^"]+)"', text)
     assert len(ids) == len(set(ids)) > 8
-    assert (tmp_path / "csv" / "first" / "scores.csv").is_file()
+    with (tmp_path / "csv" / "scores.csv").open(newline="") as lines:
+        together = list(csv.DictReader(lines))
+    apart: list[str] = []
+    for name in ("first", "second"):
+        with (tmp_path / "csv" / name / "scores.csv").open(newline="") as lines:
+            apart += [f"study {name}, {row['configuration']}" for row in csv.DictReader(lines)]
+    assert sorted(row["configuration"] for row in together) == sorted(apart)
+    for row in together:
+        low, high = (float(row[f"test.cider.{end}"]) for end in ("low", "high"))
+        words = Cell(value=float(row["test.cider"]), low=low, high=high).text
+        assert words in text and words in (tmp_path / "tex" / "scores.tex").read_text()
 
 
 def test_joined_studies_keep_their_trials_apart_and_share_what_all_asked_for(whole):
