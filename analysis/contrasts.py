@@ -62,7 +62,7 @@ def findings(evidence: Evidence, asked: Sequence[Contrast], *, metric: str, dire
 
 def _difference(found: Comparison, what: str, own: float, adjusted: float, family: int) -> Finding:
     lost = found.difference.clear_of_zero and adjusted > ALPHA
-    tests = f"p {_p(own)}" + (f", {_p(adjusted)} by Holm over {family} contrasts" if family > 1 else "")
+    tests = f"p {p_text(own)}" + (f", {p_text(adjusted)} by Holm over {family} contrasts" if family > 1 else "")
     seeds = max(1, round(found.pairs / found.plan.configurations))
     power = found.plan.sentence(found.difference.estimate, seeds=seeds)
     return Finding(
@@ -93,5 +93,6 @@ def _member(record: Record, by: Sequence[str]) -> Member:
     return Member(record.trial, tuple(record.point.get(axis) for axis in by), None if untrained else record.seed)
 
 
-def _p(value: float) -> str:
+def p_text(value: float) -> str:
+    """Two digits; what is smaller than any test of this kind can tell is not written out."""
     return f"{value:.2g}" if value >= 1e-4 else "below 0.0001"

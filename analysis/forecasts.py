@@ -83,7 +83,7 @@ def table(found: Sequence[Forecast]) -> Table:
         title="Theory against measurement",
         note="Predicted before training, measured after, each modality apart; 95% intervals over configurations. "
         "Slope: of measured on predicted, for rank after each was set on the line of the others; 1 is calibrated. "
-        "Beyond noise: pairs that differ by more than twice what seeds and other clips make of a difference; alike: the "
+        "Beyond noise: pairs that differ by more than twice what seeds and clips make of a difference; alike: the "
         "share of them that the prediction orders so.",
         keys=["prediction", "modality", "points", "spearman", "slope", "beyond_noise", "alike"],
         header=["prediction", "modality", "points", "rank correlation", "slope", "beyond noise", "alike"],
@@ -150,16 +150,16 @@ def _ranks(probe: Mapping[str, Any], records: Sequence[Record]) -> list[Forecast
         chosen: list[Record] = []
         for (rank, block), settings in sorted(places.items()):
             best = min(settings.values(), key=lambda own: np.mean([_loss(one, "val") for one in own]))
-            missed = sum(_missed(probe["sketches"][role], rank) for role in group.split(" + "))
+            energy = sum(missed(probe["sketches"][role], rank) for role in group.split(" + "))
             loss = float(np.mean([_loss(one, "test") for one in best]))
-            blocks.setdefault(block, []).append((_name(best[0]), missed, loss))
+            blocks.setdefault(block, []).append((_name(best[0]), energy, loss))
             chosen += best
         pairs = [pair for own in blocks.values() for pair in (_centred(own) if len(blocks) > 1 else own)]
         found += _held(RANK, group, pairs, _seed_noise(chosen))
     return found
 
 
-def _missed(sketch: Mapping[str, Any], rank: int) -> float:
+def missed(sketch: Mapping[str, Any], rank: int) -> float:
     """Midway between the two estimates of the tail; NaN beyond the sketch."""
     known = Sketch(own=np.array(sketch["own"]), seen=np.array(sketch["seen"]), energy=sketch["energy"])
     if rank > len(known.own):
