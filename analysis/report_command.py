@@ -76,8 +76,9 @@ def _manuscript(given: argparse.Namespace, report: Report, formats: list[str], f
         written += export.write_figures(given.figures / folder, plots=plots, formats=formats)
     if given.latex:
         options = {"tables": report.tables, "methods": report.methods, "checklist": report.checklist}
-        pictures = [path for path in written if path.suffix == ".pdf" and not path.stem.endswith("-wide")]
-        written += latex.write(given.latex / folder, figures=pictures, **options)
+        drawn = {path.stem: path for path in written if path.suffix == ".pdf"}
+        pictures = {drawn[plot.id]: plot for plot in plots if plot.id in drawn}
+        written += latex.write(given.latex / folder, name=report.name, figures=pictures, **options)
     if given.csv:
         written += export.write_csv(given.csv / folder, tables=report.tables, plots=plots)
     return written

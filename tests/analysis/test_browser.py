@@ -21,7 +21,13 @@ from vqlora.strips import strip_name
 
 PROBE = """
 <script>
-addEventListener("load", () => setTimeout(() => {
+const drawn = setInterval(() => {
+  if (document.documentElement.dataset.allDrawn !== "yes") return;
+  clearInterval(drawn);
+  window.act?.();
+  setTimeout(probe, 200);
+}, 20);
+function probe() {
   const boxes = [...document.querySelectorAll(".plot")];
   const found = {
     plots: Object.fromEntries(boxes.map(box => [box.id, {
@@ -46,7 +52,7 @@ addEventListener("load", () => setTimeout(() => {
   out.id = "probe";
   out.textContent = JSON.stringify(found);
   document.body.append(out);
-}, 500));
+}
 </script>
 """
 
@@ -134,11 +140,11 @@ def test_the_gallery_shows_what_the_chosen_two_say_as_text_and_the_frames_they_s
     picture = bytes.fromhex("ffd8ffe000104a46494600010100000100010000ffd9")
     strips = {strip_name("9b1c", "video0", []): picture}
     found = table.collect(records, said, asked=table.Asked(), gallery=strips)
-    acts = """<script>addEventListener("load", () => setTimeout(() => {
+    acts = """<script>function act() {
       const right = document.getElementById("ga-right");
       right.value = [...right.options].findIndex((one) => one.textContent === "rank 4, bits 8");
       right.dispatchEvent(new Event("change"));
-    }, 300));</script>"""
+    }</script>"""
     path = tmp_path / "gallery.html"
     path.write_text(layout.html(report_of(found)) + acts)
     seen = visit(chromium, path)
