@@ -53,6 +53,7 @@ def provenance(evidence: Evidence) -> list[tuple[str, str, str]]:
             [("commit", commit), ("device", own.device), ("platform", own.platform)]
             + [("versions", ", ".join(f"{name} {value}" for name, value in sorted(own.versions.items())))]
             + [("data digest", own.data_digest or "–"), ("base digest", own.base_digest or "–")]
+            + ([("clips digest", own.clips_digest)] if own.clips_digest else [])
             + [("decoder", own.decoder or "–"), ("executor", own.executor or "–")]
             + [("base", str(record.recipe.get("base"))), ("data", str(record.recipe.get("data")))]
             + [(f"how {label('cost.' + name)} was measured", how) for name, how in record.cost.how.items()]

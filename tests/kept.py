@@ -15,7 +15,9 @@ from vqlora.store import study_store
 from vqlora.trial import run_trial
 
 
-def keep_trial(storage: Path, recipe: Recipe, *, study: str = "kept", **point: Any) -> tuple[Path, Record]:
+def keep_trial(
+    storage: Path, recipe: Recipe, *, study: str = "kept", device: str = "cpu", **point: Any
+) -> tuple[Path, Record]:
     """Runs the recipe as a trial of a study; (the trial's folder, its record)."""
     fingerprint = recipe.fingerprint()
     point = point or {"seed_of": "one"}
@@ -25,5 +27,5 @@ def keep_trial(storage: Path, recipe: Recipe, *, study: str = "kept", **point: A
     )  # fmt: skip
     store = study_store(str(storage), study, "1")
     channel = Terminal(steps=recipe.schedule.steps)
-    record = run_trial(asked, store, device="cpu", executor="alone", channel=channel, warm=WARM)
+    record = run_trial(asked, store, device=device, executor="alone", channel=channel, warm=WARM)
     return storage / study / "1" / asked.trial, record

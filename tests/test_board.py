@@ -142,6 +142,17 @@ def test_a_trial_that_kills_its_workers_ends_as_failed_and_takes_no_other_with_i
     assert final and final["status"] == "failed" and "died 3 times" in final["error"]
 
 
+def test_a_trial_that_workers_give_back_ends_as_failed_with_their_reason() -> None:
+    made = board("a")
+    for attempt in range(DEATHS):
+        assert made.read("a", 0)[1] is None
+        assert taken(made, "w0") == "a"
+        made.give_back("a", "w0", f"OSError: disk full {attempt}")
+    final = made.read("a", 0)[1]
+    assert final and final["status"] == "failed"
+    assert "could not be run 3 times" in final["error"] and "disk full 2" in final["error"]
+
+
 def test_workers_that_die_before_they_take_anything_end_the_study() -> None:
     made = board("a", workers=1)
     for generation in range(IDLE_DEATHS):  # board() joined once before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from video_files import cut, pictures, write_video
 from vqlora.data.example import Clip, Example
 from vqlora.recipe import Frames
 from vqlora.video.decode import DecodeError, probe, read_frames
-from vqlora.video.frames import FrameStore, TooManySkipped, readable, resize
+from vqlora.video.frames import FrameStore, TooManySkipped, clips_digest, readable, resize
 
 FRAMES = Frames(budget=4, size=56)
 
@@ -76,6 +77,19 @@ def test_the_key_is_the_content_the_indices_and_the_size(tmp_path: Path, video: 
     write_video(copied, count=24)
     os.utime(copied, ns=(1, 1))
     assert FrameStore(store, FRAMES).get(clip_of(copied)).indices == (3, 9, 15, 21)
+
+
+def test_the_digest_of_clips_follows_names_and_content_and_not_their_folder(tmp_path: Path, video: Path):
+    def digest(*paths: Path) -> str:
+        return clips_digest(tmp_path / "cache", [example_of(path) for path in paths])
+
+    (tmp_path / "there").mkdir()
+    moved = Path(shutil.copy(video, tmp_path / "there"))
+    assert digest(video) == digest(moved) == digest(video, video)
+    assert digest(video) != digest(Path(shutil.copy(video, tmp_path / "renamed.mp4")))
+    before = digest(moved)
+    moved.write_bytes(moved.read_bytes()[:-100])
+    assert digest(moved) != before
 
 
 @pytest.mark.parametrize("length", [0, 40, 3000])

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from kept import keep_trial
 from trials import recipe
 
 from vqlora.cost import GIB
 from vqlora.finetune import Outcome, finetune
+from vqlora.memory_cap import cap_memory, memory_cap_gib
 from vqlora.planner import plan
 from vqlora.recipe import Bits, Frames, FullFineTune, Lora, Recipe, Schedule, ZeroShot
 from vqlora.record import Status
@@ -112,3 +115,15 @@ def test_a_2b_base_is_built_in_its_bits_and_its_weights_take_what_the_plan_says(
     planned = plan(wanted, device="cuda")
     assert abs(planned.base_bytes / known(outcome.cost.base_bytes) - 1) < 0.02
     assert 0.5 < planned.peak_gib / known(outcome.cost.train_peak_gib) < 2
+
+
+def test_a_trial_under_a_cap_is_written_with_it(tmp_path: Path) -> None:
+    cap_memory(16)
+    try:
+        _, record = keep_trial(tmp_path, embedded(), device="cuda")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert record.status is Status.DONE, record.error
+    assert record.provenance.memory_cap_gib == 16
+    assert known(record.cost.planned_train_peak_gib) > 0
+    assert memory_cap_gib("cuda") is None

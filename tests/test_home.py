@@ -81,7 +81,7 @@ def test_changed_data_or_base_is_refused_by_name_before_anything_runs(
 ) -> None:
     record = home[1]
     monkeypatch.setattr("vqlora.finetune.finetune", lambda *_, **__: pytest.fail("a trial was run"))
-    for name in ("data_digest", "base_digest"):
+    for name in ("data_digest", "clips_digest", "base_digest"):
         where = rewritten(record, tmp_path / name, provenance=replace(record.provenance, **{name: "0123456789abcdef"}))
         assert main(["rerun", where]) == 2
         out, err = capsys.readouterr()

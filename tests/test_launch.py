@@ -16,6 +16,7 @@ from vqlora.asked import ask_points, asked_from_json, expand
 from vqlora.launch import run
 from vqlora.options import Runtime, read_options
 from vqlora.recipe import Bits, Lora
+from vqlora.searchers import SafeOptunaSearch
 from vqlora.store import find_study
 
 ROOT = Path(__file__).parent.parent
@@ -159,6 +160,18 @@ def test_a_scheduler_that_pauses_or_mutates_trials_is_refused(runs: str) -> None
 
     with pytest.raises(ValueError, match="PopulationBasedTraining pauses or mutates"):
         checked_scheduler(small_study(scheduler=pbt))
+
+
+def test_a_dry_run_of_a_search_draws_points_in_place_of_the_searchers(
+    runs: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = {"rank": tune.choice([1, 2, 4, 8])}
+    searched = small_study(space=space, points=({"rank": 2},), searcher=SafeOptunaSearch, samples=3)
+    assert run(searched, ["--dry-run", "cuda", "--storage", runs], Runtime()) == 0
+    shown = capsys.readouterr().out
+    assert "memory as on cuda" in shown
+    assert 1 <= shown.count("drawn from the space") <= 3
+    assert "as planned for an H100" in shown
 
 
 def test_a_dry_run_prints_every_trial_and_takes_nothing(runs: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,6 +73,7 @@ class Outcome:
     probe: Mapping[str, Any] = field(default_factory=dict)
     adapter_state: bytes | None = None
     data_digest: str | None = None
+    clips_digest: str | None = None
     base_digest: str | None = None
     decoder: str | None = None
     error: str | None = None
@@ -139,6 +140,7 @@ def out_of_memory(error: BaseException, data: Data, start: float) -> Outcome:
         status=Status.OUT_OF_MEMORY,
         error=f"{type(error).__name__}: {error}",
         data_digest=data.digest,
+        clips_digest=data.clips_digest,
         skipped=data.skipped,
         cost=Cost(device_seconds=(time.perf_counter() - start) * world()[1]),
     )
@@ -255,6 +257,7 @@ class Trial:
             probe=self._probe() if status is Status.DONE else {},
             adapter_state=state,
             data_digest=self.data.digest,
+            clips_digest=self.data.clips_digest,
             base_digest=self.adapted.loaded.digest,
             decoder=self.inputs.frames(self.data.splits["val"][0]).decoder,
         )

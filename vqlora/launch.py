@@ -47,7 +47,7 @@ def run(study: Study, arguments: Sequence[str], runtime: Runtime) -> int:
     if runtime.dry_run:
         from vqlora.preview import print_preview
 
-        print_preview(study, listed, store)
+        print_preview(study, listed, store, runtime.dry_run)
         return 0
     store.place.check_writable()
     if runtime.fresh:

@@ -24,6 +24,8 @@ def cap_memory(gib: float | None) -> None:
 def memory_cap_gib(device: str) -> float | None:
     """The cap that `cap_memory` set on a device, None where there is none."""
     target = torch.device(device)
-    if target.type != "cuda" or (share := torch.cuda.get_per_process_memory_fraction(target)) >= 1:
+    if target.type != "cuda":
         return None
-    return round(share * torch.cuda.get_device_properties(target).total_memory / GIB, 3)
+    index = torch.cuda.current_device() if target.index is None else target.index  # torch wants a number here
+    share = torch.cuda.get_per_process_memory_fraction(index)
+    return None if share >= 1 else round(share * torch.cuda.get_device_properties(index).total_memory / GIB, 3)

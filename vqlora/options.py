@@ -13,6 +13,7 @@ from vqlora.study import Study
 
 Executor = Literal["auto", "isolated", "packed"]
 Keep = Literal["frontier", "all", "none"]
+Planned = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,7 @@ class Runtime:
     gives what it gives alone to the bit. concurrency: trials at once; None = as many as there are devices.
     workers: Ray Train workers of one isolated trial. cpus_per_worker, gpus_per_worker: None = one GPU where the cluster
     has any, and one CPU. start_limit_seconds: a study whose workers don't start within it ends with an error.
+    dry_run: print what the study would take on this device ('auto': this machine's) and run nothing.
     keep: whose adapters stay in the storage. memory_cap_gib: of a worker's GPU memory, past which a trial is out of
     memory, as on a smaller card; it stands in the record.
     """
@@ -37,7 +39,7 @@ class Runtime:
     gpus_per_worker: float | None = None
     max_failures: int = 2
     start_limit_seconds: float = 900
-    dry_run: bool = False
+    dry_run: Planned | None = None
     fresh: bool = False
     report: bool = True
     keep: Keep = "frontier"
@@ -141,7 +143,8 @@ def _parser(study: Study, runtime: Runtime) -> argparse.ArgumentParser:
     add("--memory-cap-gib", type=float, metavar="G", help="of GPU memory for a trial, as on a smaller card (none)")
     add("--only", action="append", default=[], metavar="AXIS=V,V", help="of the listed points those with these values")
     add("--set", action="append", default=[], metavar="FIELD=V", help="in every recipe, such as frames.size=448")
-    add("--dry-run", action="store_true", help="print the trials, their memory and cost, and take no device")
+    dry = "print the trials, their memory and cost on DEVICE (this machine's), and take none"
+    add("--dry-run", nargs="?", const="auto", choices=get_args(Planned), metavar="DEVICE", help=dry)
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="run what is missing (the default)")
     again.add_argument(

@@ -5,34 +5,49 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from vqlora.asked import Asked
+from vqlora.asked import Asked, ask_points, sample_points
 from vqlora.data.sets import open_data
 from vqlora.data.shapes import PRESETS
 from vqlora.monitor import duration
+from vqlora.options import Planned
 from vqlora.planner import Plan, plan
 from vqlora.record import Record
 from vqlora.store import StudyStore
 from vqlora.study import Study
 
 
-def print_preview(study: Study, listed: Sequence[Asked], store: StudyStore) -> None:
-    """One line a trial, then the sums. Seconds are those of this study's earlier trials, else unknown."""
-    stored, device = store.read(), planned_device()
-    known = {record.fingerprint: record for record in stored.records}
+def print_preview(study: Study, listed: Sequence[Asked], store: StudyStore, device: Planned = "auto") -> None:
+    """One line a trial, then the sums. Seconds are those of this study's earlier trials, else as planned for a GPU.
+
+    What a searcher will propose is not known: as many points drawn from the space stand for it, each marked so.
+    """
+    stored, on = store.read(), planned_device() if device == "auto" else device
+    known = {record.fingerprint: record.status.value for record in stored.records}
+    drawn = _drawn(study, listed)
     print(f"{study.name} {study.version}: {study.question}")
-    print(f"base {study.base} · data {study.data} · storage {store.place.url} · memory as on {device}\n")
-    width = max((len(one.trial) for one in listed), default=5)
+    print(f"base {study.base} · data {study.data} · storage {store.place.url} · memory as on {on}\n")
+    width = max((len(one.trial) for one in (*listed, *drawn)), default=5)
     print(f"{'trial':{width}}  {'method':10}  {'bits':>10}  {'steps':>6}  {'clips':>7}  {'peak GiB':>8}  state")
-    plans = estimates(listed, device)
+    plans = estimates([*listed, *drawn], on)
     for one in listed:
-        print(_line(one, known.get(one.fingerprint), width, plans[one.trial].peak_gib))
-    missing = [one for one in listed if one.fingerprint not in stored.answers()]
-    if study.searcher:
-        print(f"and {study.samples} points that the searcher proposes, each at {study.seeds} seed(s)")
+        print(_line(one, known.get(one.fingerprint, "to run"), width, plans[one.trial].peak_gib))
+    for one in drawn:
+        print(_line(one, "drawn from the space", width, plans[one.trial].peak_gib))
+    missing = [one for one in listed if one.fingerprint not in stored.answers()] + drawn
     steps, clips = (sum(getattr(one.recipe.schedule, name) for one in missing) for name in ("steps", "clips_seen"))
     flops = sum(plans[one.trial].train_flops for one in missing)
-    print(f"\n{len(listed)} trials, {len(missing)} to run: {steps} steps, {clips} clips seen, {flops:.2g} FLOPs")
-    print(_time(missing, stored.records, plans if device == "cuda" else {}))
+    count = len(listed) + len(drawn)
+    print(f"\n{count} trials, {len(missing)} to run: {steps} steps, {clips} clips seen, {flops:.2g} FLOPs")
+    print(_time(missing, stored.records, plans if on == "cuda" else {}))
+
+
+def _drawn(study: Study, listed: Sequence[Asked]) -> list[Asked]:
+    """As many points of a searcher's space as it will propose, none of them listed; of a grid none."""
+    if not study.searcher:
+        return []
+    known = {one.fingerprint for one in listed}
+    points = ask_points(study, sample_points(study, study.samples))
+    return [one for one in points if one.fingerprint not in known]
 
 
 def planned_device() -> str:
@@ -50,13 +65,13 @@ def estimates(listed: Sequence[Asked], device: str) -> dict[str, Plan]:
     return {trial: plans[recipe.fingerprint()] for trial, recipe in keys.items()}
 
 
-def _line(one: Asked, record: Record | None, width: int, peak_gib: float) -> str:
+def _line(one: Asked, state: str, width: int, peak_gib: float) -> str:
     recipe = one.recipe
     bits = " ".join(f"{role[0]}{bits}" for role, bits in recipe.bits.plan.items())
     schedule = recipe.schedule
     return (
         f"{one.trial:{width}}  {recipe.method.kind:10}  {bits:>10}  {schedule.steps:>6}  {schedule.clips_seen:>7}  "
-        f"{peak_gib:>8.2f}  {'to run' if record is None else record.status.value}"
+        f"{peak_gib:>8.2f}  {state}"
     )
 
 
@@ -68,17 +83,17 @@ def _time(missing: Sequence[Asked], records: Sequence[Record], plans: Mapping[st
         return f"{_hours(mean * len(missing))}, at {duration(mean)} a trial so far"
     if not plans:
         return "no trial of this study has run yet, so its time is not known"
-    planned = [plans[one.trial].device_seconds(one.recipe, evaluated_clips(one.recipe.data)) for one in missing]
+    planned = [plans[one.trial].device_seconds(one.recipe, **evaluated_clips(one.recipe.data)) for one in missing]
     return f"{_hours(sum(planned))}, as planned for an H100 before any trial has run"
 
 
-def evaluated_clips(data: str) -> int:
-    """Clips that a trial captions: validation and test."""
+def evaluated_clips(data: str) -> dict[str, int]:
+    """{split: its clips} that a trial captions."""
     kind, _, preset = data.partition(":")
     if kind == "shapes":  # not opened: that would write them
-        return PRESETS[preset]["val"] + PRESETS[preset]["test"]
+        return {split: PRESETS[preset][split] for split in ("val", "test")}
     splits = open_data(data)
-    return len(splits.val) + len(splits.test)
+    return {"val": len(splits.val), "test": len(splits.test)}
 
 
 def _hours(seconds: float) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,15 +70,19 @@ def changed_versions(record: Record, *, device: str) -> list[str]:
 
 
 def changed_content(record: Record, *, base: str, data: str) -> list[str]:
-    """Whether base and data are those of the record, by digest: a line for each that is not. Reads whole files."""
-    from vqlora.data.sets import open_data
+    """Whether base, annotations and clips are those of the record: a line for each that is not. Reads whole files."""
+    from vqlora.data.sets import default_cache, open_data
     from vqlora.models.load import digest_of
+    from vqlora.video.frames import clips_digest
 
-    there = record.provenance
-    rows = [
+    there, splits = record.provenance, open_data(data)
+    rows: list[tuple[str, str, str | None, Callable[[str], str]]] = [
         ("base", base, there.base_digest, digest_of),
-        ("data", data, there.data_digest, lambda d: open_data(d).digest),
+        ("data", data, there.data_digest, lambda _: splits.digest),
     ]
+    if there.clips_digest is not None:  # an older record keeps none
+        examples = (*splits.train, *splits.val, *splits.test)
+        rows.append(("clips", data, there.clips_digest, lambda _: clips_digest(default_cache(), examples)))
     found: list[str] = []
     for name, place, old, digest in rows:
         if old is None:

@@ -58,7 +58,10 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """With what a trial ran. dirty: the working tree differed from `commit`. memory_cap_gib: of its GPU's memory."""
+    """With what a trial ran. dirty: the working tree differed from `commit`. memory_cap_gib: of its GPU's memory.
+
+    data_digest: of ids and texts; clips_digest: of the video files, None in records that are older than it.
+    """
 
     commit: str | None
     dirty: bool | None
@@ -66,6 +69,7 @@ class Provenance:
     device: str
     platform: str
     data_digest: str | None = None
+    clips_digest: str | None = None
     base_digest: str | None = None
     decoder: str | None = None
     executor: str | None = None

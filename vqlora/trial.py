@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -184,7 +185,8 @@ def now() -> str:
 
 
 def _record(asked: Asked, outcome: Outcome, where: Provenance, attempt: int, started_at: str) -> Record:
-    known = {"data_digest": outcome.data_digest, "base_digest": outcome.base_digest, "decoder": outcome.decoder}
+    names = ("data_digest", "clips_digest", "base_digest", "decoder")
+    known = {name: getattr(outcome, name) for name in names}
     record = Record(
         **asked.to_json(),
         status=outcome.status,
@@ -218,7 +220,8 @@ def _plan(asked: Asked, device: str) -> Plan | None:
 def _with_plan(outcome: Outcome, plan: Plan, asked: Asked) -> Cost:
     """The measured cost with the predicted figures beside it; seconds where all clips were captioned."""
     is_whole = outcome.status is Status.DONE
-    seconds = plan.device_seconds(asked.recipe, len(outcome.examples)) if is_whole else None
+    seen = Counter(row["split"] for row in outcome.examples)
+    seconds = plan.device_seconds(asked.recipe, val=seen["val"], test=seen["test"]) if is_whole else None
     return replace(outcome.cost, planned_train_peak_gib=plan.peak_gib, planned_device_seconds=seconds)
 
 

@@ -16,14 +16,18 @@ from vqlora.data.sets import Splits, default_cache, open_data
 from vqlora.models.load import Loaded, load
 from vqlora.recipe import Frames, FullFineTune, Recipe, to_json
 from vqlora.states import StateMemory, states_folder
-from vqlora.video.frames import FrameStore, Readable, readable
+from vqlora.video.frames import FrameStore, Readable, clips_digest, readable
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Data:
-    """A data set whose examples have all been decoded once; `skipped` says which had to be left out."""
+    """A data set whose examples have all been decoded once; `skipped` says which had to be left out.
+
+    digest: of the annotations, see `Splits`; clips_digest: of the video files.
+    """
 
     digest: str
+    clips_digest: str
     splits: Mapping[str, tuple[Example, ...]]
     skipped: tuple[Mapping[str, str], ...]
     store: FrameStore
@@ -87,6 +91,7 @@ def _decoded(splits: Splits, frames: Frames, max_skipped_share: float) -> Data:
     }
     return Data(
         digest=splits.digest,
+        clips_digest=clips_digest(default_cache(), (*splits.train, *splits.val, *splits.test)),
         splits={split: part.examples for split, part in parts.items()},
         skipped=tuple(row for part in parts.values() for row in part.skipped),
         store=store,

@@ -60,11 +60,11 @@ class PackedLinear(nn.Module):
         tokens = self.rows.split(len(flat), by_frame=self.by_frame)
         a, b, scale = (_of_slots(tensor, self.rows.slots) for tensor in (self.a, self.b, self.scale))
         if len(set(tokens)) == 1:
-            down = torch.bmm(flat.view(len(tokens), tokens[0], -1), a.mT)
-            low = torch.bmm(down, (b * scale[:, None, None]).mT).flatten(0, 1)
-        else:
-            parts = zip(flat.split(tokens), a, b, scale, strict=True)
-            low = torch.cat([part @ own_a.mT @ (own_b * own).mT for part, own_a, own_b, own in parts])
+            trials = (len(tokens), tokens[0], -1)
+            down = torch.bmm(flat.view(trials), a.mT) * scale[:, None, None]
+            return torch.baddbmm(out.view(trials), down, b.mT).view(out.shape).to(out.dtype)
+        parts = zip(flat.split(tokens), a, b, scale, strict=True)
+        low = torch.cat([(part @ own_a.mT * own) @ own_b.mT for part, own_a, own_b, own in parts])
         return (out + low.view(out.shape)).to(out.dtype)
 
     @property

@@ -22,6 +22,7 @@ from vqlora.recipe import Bits
 BLOCK, NESTED_BLOCK = 64, 256  # weights per absmax, absmax values per second-level absmax (arXiv:2305.14314)
 CODE_BYTES = {"plain": 16 * 4, "nested": 16 * 4 + 256 * 4 + 4 + 4}  # code tables, offset and dtype-free scalars, fp32
 DENSE_BYTES = 2**30  # of dequantised copies on a CPU
+IN_4_BITS, IN_8_BITS = ("nf4", "fp4"), ("int8",)
 INT8_THRESHOLD = 6.0  # activations above it are multiplied in 16 bit on a GPU (arXiv:2208.07339)
 
 # Notices a user can do nothing about: one per multiplication that bf16 inputs are cast to fp16 (the int8 GPU kernel has
@@ -94,28 +95,33 @@ def settle(model: nn.Module) -> None:
 
 @torch.no_grad()
 def dequantised(layer: Any) -> Tensor:
-    """The weight that a quantised layer multiplies with, [rows, columns], fp32, by bitsandbytes' own arithmetic."""
+    """The weight that a quantised layer multiplies with, [rows, columns], by bitsandbytes' own arithmetic.
+
+    In fp32, or where a 4-bit layer computes in bf16 in that: its dequantised values are of no other.
+    """
     bnb = _bitsandbytes()
     if scheme_of(layer) == "int8":
         return layer.state.CB.float() * layer.state.SCB.unsqueeze(1).mul(1.0 / 127.0)
-    return bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state).float()
+    return bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state).to(layer.compute_dtype)
 
 
-def dense_copies(model: nn.Module) -> dict[nn.Module, Tensor]:
-    """Dequantised weights of a small model on a CPU, for `multiply_dense`; empty elsewhere and past DENSE_BYTES."""
-    layers = [module for module in model.modules() if scheme_of(module)]
-    values = sum(layer.in_features * layer.out_features for layer in layers)  # type: ignore[operator]
-    if any(parameter.device.type != "cpu" for parameter in model.parameters()) or 4 * values > DENSE_BYTES:
-        return {}
-    return {layer: dequantised(layer) for layer in layers}
+def dense_copies(model: nn.Module, most_bytes: float = DENSE_BYTES) -> dict[nn.Module, Tensor]:
+    """Weights that bitsandbytes would dequantise in every product, for `multiply_dense`; empty past so many bytes.
+
+    On a GPU only those of 4 bits: 8-bit products quantise the activations there, which is another function.
+    """
+    is_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
+    layers: list[Any] = [module for module in model.modules() if scheme_of(module) in (IN_4_BITS + IN_8_BITS * is_cpu)]
+    size = sum(layer.in_features * layer.out_features * (4 if is_cpu else 2) for layer in layers)
+    return {layer: dequantised(layer) for layer in layers} if size <= most_bytes else {}
 
 
 @contextmanager
 def multiply_dense(copies: Mapping[nn.Module, Tensor]) -> Iterator[None]:
     """Inside, layers multiply with weights dequantised once instead of anew each time; the same values to the bit.
 
-    bitsandbytes on a CPU dequantises the whole weight in every forward and backward. Memory and time are never
-    measured in here.
+    bitsandbytes dequantises the whole weight in every forward and backward: always on a CPU, on a GPU where the batch
+    is longer than what its fused kernels are for. Memory and time are never measured in here.
     """
     for layer, weight in copies.items():
         layer.forward = partial(_multiply, weight, layer)  # an instance's forward goes before its class's

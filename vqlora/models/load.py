@@ -65,7 +65,7 @@ class Loaded:
 
     @cached_property
     def _dense(self) -> dict[nn.Module, Tensor]:
-        return dense_copies(self.model)
+        return dense_copies(self.model) if self.device.type == "cpu" else {}
 
     def fast(self) -> AbstractContextManager[None]:
         """Around work whose cost is not measured: quantised weights of a small base on a CPU are dequantised once."""

@@ -27,7 +27,7 @@ Order = tuple[Literal["run", "wait", "leave"], Mapping[str, Any] | None]
 class Seat:
     """One trial on the board. worker: who runs it; rows: what it sent; seen: how many of them its Tune trial has.
 
-    key: of the trials that it may share steps with, see `pack_key`.
+    key: of the trials that it may share steps with, see `pack_key`. complaint: why a worker gave it back.
     """
 
     asked: Mapping[str, Any]
@@ -37,6 +37,7 @@ class Seat:
     seen: int = 0
     final: Mapping[str, Any] | None = None
     deaths: int = 0
+    complaint: str | None = None
     is_unwanted: bool = False
 
     @property
@@ -132,6 +133,12 @@ class Board:
             return "stop"
         return "go on" if seat.seen > number else "wait"
 
+    def give_back(self, trial: str, worker: str, error: str) -> None:
+        """A worker could not run the trial for an error beside it; counts like the worker's death."""
+        if self._seats[trial].worker == worker:
+            self._seats[trial].complaint = error
+            _vacate(self._seats[trial])
+
     def finish(self, trial: str, worker: str, final: Mapping[str, Any]) -> None:
         """The trial's record is written; `final` is the last row its Tune trial reports."""
         seat = self._seats[trial]
@@ -156,12 +163,19 @@ class Board:
         return not any(seat.worker is not None and seat.is_unwanted for seat in self._seats.values())
 
     def _give_back(self, worker: str) -> bool:
-        """Puts a dead worker's trial back on the queue, or ends it as failed; whether it had one."""
+        """Puts a dead worker's trials back on the queue, or ends them as failed; whether it had one."""
         seats = [seat for seat in self._seats.values() if seat.worker == worker]
         for seat in seats:
-            seat.worker = None
-            seat.deaths += 1
-            if seat.deaths >= DEATHS:
-                error = f"its worker died {seat.deaths} times, the last time with no other trial running"
-                seat.final = {"status": "failed", "error": error}
+            _vacate(seat)
         return bool(seats)
+
+
+def _vacate(seat: Seat) -> None:
+    """The trial waits for another worker, or ends as failed."""
+    seat.worker = None
+    seat.deaths += 1
+    if seat.deaths >= DEATHS:
+        error = f"its worker died {seat.deaths} times, the last time with no other trial running"
+        if seat.complaint:
+            error = f"it could not be run {seat.deaths} times; the last error known:\n{seat.complaint}"
+        seat.final = {"status": "failed", "error": error}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -141,6 +142,9 @@ def _run(
             pack_of=None if shared is None else shared.pack,
         )
     except Interrupted:
+        return
+    except Exception:  # not of the trial but of what surrounds it, such as its storage: it may work the next time
+        ray.get(board.give_back.remote(asked.trial, worker, traceback.format_exc().rstrip()))
         return
     ray.get(board.finish.remote(asked.trial, worker, values(record)))
     print(f"{asked.study}: {asked.trial} is {record.status.value}", flush=True)

@@ -8,13 +8,14 @@ what does not fit alone is out of memory. An error of one trial is raised in tha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from threading import Condition
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vqlora.adapters import Adapted, attach
 from vqlora.adapters.lora import ranks
@@ -22,6 +23,7 @@ from vqlora.adapters.packed import Slot, Stack, slot_of
 from vqlora.cost import StepProbe, is_out_of_memory
 from vqlora.data.example import Example
 from vqlora.inputs import Inputs
+from vqlora.models.bits import dense_copies, multiply_dense
 from vqlora.models.load import Loaded
 from vqlora.models.roles import role_of
 from vqlora.packing.steps import Pair, Wish, answers, each, losses_of, train
@@ -39,6 +41,7 @@ class Pack:
         self.stack = Stack(
             loaded.model, capacity, by_frame=lambda name: role_of(loaded.model_type, name) in frame_roles
         )
+        self._dense: dict[nn.Module, Tensor] | None = None
         self.costs: dict[str, StepProbe] = {}  # of a step, by what it depends on: equal trials are measured once
         self._limits: dict[str | int | None, int] = {}  # trials at once, per kind of wish, since more ran out of memory
         self._turn = Condition()
@@ -63,6 +66,18 @@ class Pack:
         with self._turn:
             self._present -= 1
             self._turn.notify_all()
+
+    def fast(self) -> AbstractContextManager[None]:
+        """Around the trials' common work, whose cost is not measured: weights of 4 bits are dequantised once.
+
+        On a GPU they are kept while they take no more than half of what is free at the first step.
+        """
+        if self.loaded.device.type == "cpu":
+            return self.loaded.fast()
+        if self._dense is None:
+            free = torch.cuda.mem_get_info(self.loaded.device)[0]
+            self._dense = dense_copies(self.loaded.model, free / 2)
+        return multiply_dense(self._dense)
 
     def serve(self, wish: Wish) -> Any:
         """Waits until the wish has been served; its result. Raises what went wrong with it alone."""
@@ -102,16 +117,20 @@ class Pack:
                 wish.result = result
             return
         except BaseException as error:
-            if len(group) == 1:
+            if len(group) > 1:
+                half = len(group) // 2
+                if is_out_of_memory(error):
+                    self._limits[group[0].kind] = half
+            elif is_out_of_memory(error) and self._dense:
+                half, self._dense = 0, {}  # again, without the copies
+            else:
                 group[0].error = error
                 return
-            half = len(group) // 2
-            if is_out_of_memory(error):
-                self._limits[group[0].kind] = half
         if self.loaded.device.type == "cuda":
             torch.cuda.empty_cache()  # outside the handler, whose traceback keeps the failed pass alive
-        self._serve(group[:half])
-        self._serve(group[half:])
+        for part in (group[:half], group[half:]):
+            if part:
+                self._serve(part)
 
     def _join(self, wish: Wish, *, method: Method, seed: int) -> None:
         """The trial's initial weights are those that it has alone."""

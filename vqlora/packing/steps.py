@@ -96,7 +96,7 @@ def _states(wishes: Sequence[Wish]) -> list[Tensor]:
     out: list[Tensor] = []
     for wish in wishes:
         rows = Rows(slots=(wish.seat.number,), counts=(1,), frames=(1,))
-        with wish.seat.stack.running(rows), wish.seat.pack.loaded.fast():
+        with wish.seat.stack.running(rows), wish.seat.pack.fast():
             out += wish.seat.inputs.states([example for example, _ in wish.pairs])
     return out
 
@@ -107,5 +107,5 @@ def _running(wishes: Sequence[Wish], states: Sequence[Tensor]) -> Iterator[None]
     lengths = iter(len(state) for state in states)
     frames = tuple(sum(next(lengths) for _ in range(count)) for count in counts)
     rows = Rows(slots=tuple(wish.seat.number for wish in wishes), counts=counts, frames=frames)
-    with wishes[0].seat.stack.running(rows), wishes[0].seat.pack.loaded.fast():
+    with wishes[0].seat.stack.running(rows), wishes[0].seat.pack.fast():
         yield

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -49,7 +49,7 @@ class FrameStore:
 
     def get(self, clip: Clip) -> ClipFrames:
         """DecodeError, naming the file and the cause, if the clip gives no frames."""
-        digest, info = self._seen(clip)
+        digest, info = _seen(self.cache_dir, clip)
         inside, stretch = _stretch(clip, info)
         indices = tuple(inside[place] for place in select(self.frames, stretch))
         key = _hash([FORMAT, digest, list(indices), self.frames.size, decoder_versions()])
@@ -67,26 +67,6 @@ class FrameStore:
             decoder=bytes(rows["decoder"][0]).decode(),
             digest=key,
         )
-
-    def _seen(self, clip: Clip) -> tuple[str, VideoInfo]:
-        """Content digest and probe of a file, remembered by path, size and time of change."""
-        try:
-            state = os.stat(clip.path)
-        except OSError as error:
-            raise DecodeError(f"{clip.path}: {error.strerror}") from error
-        key = _hash([FORMAT, os.path.abspath(clip.path), state.st_size, state.st_mtime_ns, decoder_versions()])
-        entry = self.cache_dir / "seen" / key[:2] / f"{key}.json"
-        try:
-            plain = json.loads(entry.read_bytes())
-            return plain["digest"], VideoInfo(
-                **{**plain["info"], "times_seconds": tuple(plain["info"]["times_seconds"])}
-            )
-        except (OSError, ValueError, KeyError, TypeError):
-            info = probe(clip.path)
-            with open(clip.path, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            write_whole(entry, lambda file: file.write(json.dumps({"digest": digest, "info": asdict(info)}).encode()))
-            return digest, info
 
     def _decode(self, clip: Clip, indices: Sequence[int], info: VideoInfo) -> np.ndarray:
         decoded = read_frames(clip.path, indices, info=info)
@@ -131,11 +111,41 @@ def readable(store: FrameStore, examples: Sequence[Example], *, max_skipped_shar
     return Readable(examples=tuple(e for e in examples if reasons[e.id] is None), skipped=skipped)
 
 
+def clips_digest(cache_dir: Path, examples: Iterable[Example]) -> str:
+    """SHA-256 over names and contents of the examples' video files, unreadable ones as such; first 16 hex digits."""
+    digests: dict[str, str] = {}
+    for clip in (clip for example in examples for clip in example.clips):
+        try:
+            digests[clip.path] = digests.get(clip.path) or _seen(cache_dir, clip)[0]
+        except DecodeError:
+            digests[clip.path] = "unreadable"
+    return _hash(sorted([Path(path).name, digest] for path, digest in digests.items()))[:16]
+
+
 def resize(frame: np.ndarray, size: int) -> np.ndarray:
     """uint8 [h, w, 3] to [size, size, 3]: bilinear with antialiasing in Pillow's integer arithmetic, bit-stable."""
     if frame.shape[:2] == (size, size):
         return frame
     return np.asarray(Image.fromarray(np.ascontiguousarray(frame)).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def _seen(cache_dir: Path, clip: Clip) -> tuple[str, VideoInfo]:
+    """Content digest and probe of a file, remembered by path, size and time of change."""
+    try:
+        state = os.stat(clip.path)
+    except OSError as error:
+        raise DecodeError(f"{clip.path}: {error.strerror}") from error
+    key = _hash([FORMAT, os.path.abspath(clip.path), state.st_size, state.st_mtime_ns, decoder_versions()])
+    entry = cache_dir / "seen" / key[:2] / f"{key}.json"
+    try:
+        plain = json.loads(entry.read_bytes())
+        return plain["digest"], VideoInfo(**{**plain["info"], "times_seconds": tuple(plain["info"]["times_seconds"])})
+    except (OSError, ValueError, KeyError, TypeError):
+        info = probe(clip.path)
+        with open(clip.path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        write_whole(entry, lambda file: file.write(json.dumps({"digest": digest, "info": asdict(info)}).encode()))
+        return digest, info
 
 
 def _reason(store: FrameStore, example: Example) -> str | None:
