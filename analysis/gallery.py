@@ -65,7 +65,9 @@ def data(evidence: Evidence, found: Results) -> dict[str, Any]:
         if content and len(content) <= room:
             strips[name], room = base64.b64encode(content).decode(), room - len(content)
     return {
-        "clips": [{"id": clip, "references": [*dict.fromkeys(map(_cut, rows[0][clip]["references"]))]} for clip in ids],
+        "clips": [
+            {"id": clip, "references": [*dict.fromkeys(map(_cut, rows[0][clip].get("references", ())))]} for clip in ids
+        ],
         "configs": [
             {
                 "name": config.name + (f" on {config.device}" if len(found.fronts) > 1 else ""),

@@ -106,7 +106,7 @@ function boxes(one) {
   };
   own.forEach((box) => box.addEventListener("change", moved));
   one.setLimit = () => { own.forEach((box) => { box.checked = true; }); moved(); };
-  const labels = own.map((box, place) => make("label", {}, box, ` ${one.levels[place]}`));
+  const labels = own.map((box, place) => make("label", {}, box, ` ${one.levels[place] || "–"}`));
   return make("fieldset", { className: "limit" }, make("legend", { textContent: one.label }), ...labels);
 }
 
