@@ -142,7 +142,7 @@ def test_the_gallery_shows_what_the_chosen_two_say_as_text_and_the_frames_they_s
     found = table.collect(records, said, asked=table.Asked(), gallery=strips)
     acts = """<script>function act() {
       const right = document.getElementById("ga-right");
-      right.value = [...right.options].findIndex((one) => one.textContent === "rank 4, bits 8");
+      right.value = [...right.options].findIndex((one) => one.textContent === "bits 8, rank 4");
       right.dispatchEvent(new Event("change"));
     }</script>"""
     path = tmp_path / "gallery.html"

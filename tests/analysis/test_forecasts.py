@@ -36,11 +36,12 @@ def made(name, method, schemes, loss, seed=0):
     recipe = Recipe(base="b", data="d", method=method, bits=Bits(plan={}), schedule=Schedule(steps=4), seed=seed)
     plain = to_json(recipe) | {"bits": {"schemes": schemes}}
     model = {role: {"quantised": {schemes[role]: 3} if role in schemes else {}} for role in ROLES}
-    metrics = {split: {"loss": loss, "cider": 1.0} for split in ("val", "test")}
+    other_clips = 1e-6 * (len(name) % 7 - 3)
+    metrics = {split: {"loss": loss + off, "cider": 1.0} for split, off in (("test", 0.0), ("val", other_clips))}
     point = {"name": name}
     return replace(
         draft, trial=f"{name}-s{seed}", fingerprint=f"{name}-{seed}", recipe=plain, model=model, metrics=metrics,
-        point=point, seed=seed, skipped=[],
+        point=point, seed=seed, skipped=[], study="held",
     )  # fmt: skip
 
 
@@ -71,8 +72,8 @@ def held(records, what, modality):
 def test_losses_that_follow_the_first_order_are_predicted_by_it_and_not_by_the_second(modality):
     records = plans(first_order)
     first, second = (held(records, what, modality) for what in (forecasts.FIRST, forecasts.SECOND))
-    assert first.order.spearman == pytest.approx(1) and first.scale.slope == pytest.approx(1)
-    assert first.order.concordant == 1
+    assert first.order.concordant == 1 and first.scale.slope == pytest.approx(1)
+    assert first.order.spearman > 0.85  # what is predicted alike is measured in any order
     assert second.order.spearman < 0.7
 
 

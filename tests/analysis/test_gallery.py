@@ -45,9 +45,9 @@ def test_the_best_on_validation_stands_beside_the_base_as_it_is(study):
     best = max(found.configs, key=lambda one: one.values["val.cider"])
     assert len(shown["clips"]) == MOST_CLIPS
     names = [one["name"] for one in shown["configs"]]
-    assert best.name in names[:7] and names[shown["other"]] == "rank 0, bits 16"
+    assert best.name in names[:7] and names[shown["other"]] == "bits 16, rank 0"
     for config in shown["configs"]:
-        rank, bits = (word.split()[1] for word in config["name"].split(", "))
+        bits, rank = (word.split()[1] for word in config["name"].split(", "))
         assert all(one["caption"] == f"by r{rank}-b{bits}-s0" for one in config["said"])
 
 
@@ -56,8 +56,8 @@ def test_frames_are_those_that_the_trial_saw_and_missing_ones_are_counted(study)
     assert [base64.b64decode(strip) for strip in shown["strips"].values()] == [JPEG]
     assert shown["missing"] == 2 * MOST_CLIPS - 1  # two sets of frames were seen
     seen = {one["name"]: one["said"][0] for one in shown["configs"]}
-    assert seen["rank 2, bits 4"]["strip"] != seen["rank 4, bits 4"]["strip"] in shown["strips"]
-    assert seen["rank 2, bits 4"]["seconds"] == [0.0, 0.62]
+    assert seen["bits 4, rank 2"]["strip"] != seen["bits 4, rank 4"]["strip"] in shown["strips"]
+    assert seen["bits 4, rank 2"]["seconds"] == [0.0, 0.62]
     assert "23 strips of frames were not at hand" in layout.html(report_of(study))
 
 
