@@ -78,7 +78,8 @@ def table(one: Table, *, name: str) -> str:
     if len(one.rows) > LONG:
         tops = [f"{caption}\\\\\n", *([""] * (len(panels) - 1))]
         long = (
-            f"\\begin{{longtable}}{{{columns}}}\n{top}\\toprule\n{head}\n\\midrule\n\\endhead\n"
+            f"\\begin{{longtable}}{{{columns}}}\n{top}"
+            f"\\toprule\n{head}\n\\midrule\n\\endfirsthead\n\\toprule\n{head}\n\\midrule\n\\endhead\n"
             f"{body}\n\\bottomrule\n\\end{{longtable}}\n"
             for top, (columns, head, body) in zip(tops, panels, strict=True)
         )
