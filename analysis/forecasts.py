@@ -170,7 +170,7 @@ def missed(sketch: Mapping[str, Any], rank: int) -> float:
 
 def _centred(rows: Sequence[tuple[str, float, float]]) -> list[tuple[str, float, float]]:
     """Blocks of other bits have their own level; only what differs within one is compared."""
-    predicted, measured = (float(np.nanmean([row[side] for row in rows])) for side in (1, 2))
+    predicted, measured = float(np.nanmean([x for _, x, _ in rows])), float(np.mean([y for *_, y in rows]))
     return [(name, x - predicted, y - measured) for name, x, y in rows]
 
 
