@@ -20,6 +20,8 @@ LABELS = {
     "rouge_l": ("ROUGE-L", ""),
     "loss": ("loss", ""),
     "cost.train_peak_gib": ("peak memory in training", "GiB"),
+    "cost.train_reserved_gib": ("peak memory in training, reserved", "GiB"),
+    "cost.train_process_gib": ("peak memory in training, of the process", "GiB"),
     "cost.infer_peak_gib": ("peak memory in inference", "GiB"),
     "cost.latency_ms": ("latency per clip", "ms"),
     "cost.latency_p90_ms": ("latency per clip, 90th percentile", "ms"),

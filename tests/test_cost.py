@@ -155,10 +155,12 @@ def test_warm_vision_states_do_not_flatter_a_number() -> None:
 
 def test_the_peak_of_a_step_holds_weights_optimizer_gradients_and_activations() -> None:
     model = nn.Linear(100, 50, bias=False)
-    probe = StepProbe(model, CPU)
+    optimizer = torch.optim.AdamW(model.parameters())
+    probe = StepProbe(model, CPU, optimizer=optimizer)
     x = torch.randn(7, 100)
     with probe.step():
         model(x).sum().backward()
+        optimizer.step()
     assert probe.costs(10)["train_peak_gib"] == 4 * (4 * 5000 + 7 * 100) / GIB
     assert probe.costs(10)["train_flops"] == 10 * 2 * (2 * 7 * 100 * 50)
 

@@ -17,7 +17,7 @@ from vqlora.adapters.packed import Rows, Slot, Stack
 from vqlora.finetune import Outcome, finetune
 from vqlora.packing import together as together_module
 from vqlora.packing.keys import packs
-from vqlora.packing.pack import Pack
+from vqlora.packing.pack import Pack, fitting
 from vqlora.packing.steps import Wish
 from vqlora.packing.together import finetune_together
 from vqlora.recipe import Bits, Frames, FullFineTune, Lora, Recipe, Schedule, ZeroShot
@@ -239,3 +239,9 @@ def test_trials_that_cannot_share_steps_are_told_apart() -> None:
     assert packs(recipe()) and packs(recipe(method=ZeroShot()))
     assert not packs(recipe(method=FullFineTune()))
     assert not packs(recipe(method=Lora(rank={"text": 2}, dropout=0.1)))
+
+
+def test_slots_are_what_fits_beside_the_base_by_the_probe() -> None:
+    assert fitting(100.0, 10.0) == 9
+    assert fitting(5.0, 10.0) == 1
+    assert fitting(100.0, 0.0) == 90

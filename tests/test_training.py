@@ -7,13 +7,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
-from trials import WARM, recipe
+from trials import BASES, WARM, recipe
 
 from vqlora.finetune import Outcome, finetune
-from vqlora.recipe import Lora, Recipe, Schedule
+from vqlora.recipe import Bits, FullFineTune, Lora, Recipe, Schedule
 from vqlora.training import batch_order, evaluation_steps, learning_rate
 
 
@@ -69,14 +70,28 @@ def on_two_ranks(rank: int, wanted: Recipe, folder: str) -> None:
     dist.destroy_process_group()
 
 
+METHODS = {
+    "DDP": (BASES[0], Lora(rank={"text": 4}), "all4", 1e-2),
+    "FSDP": (BASES[0], FullFineTune(), "all16", 1e-3),
+    "FSDP of vision too": (BASES[1], FullFineTune(roles=("text", "vision", "cross_modal")), "all16", 1e-3),
+    "FSDP of tied weights": ("random:videollama", FullFineTune(), "all16", 1e-3),
+}
+
+
 @pytest.mark.slow
-def test_two_ranks_train_and_score_like_one(tmp_path: Path) -> None:
-    wanted = recipe(method=Lora(rank={"text": 4}), schedule=Schedule(steps=3, batch_size=4, learning_rate=1e-2))
+@pytest.mark.parametrize("case", METHODS)
+def test_two_ranks_train_and_score_like_one(case: str, tmp_path: Path) -> None:
+    base, method, bits, rate = METHODS[case]
+    schedule = Schedule(steps=3, batch_size=4, learning_rate=rate, checkpointing=case == "FSDP")
+    wanted = recipe(base, method=method, schedule=schedule, bits=Bits.preset(bits))
     alone: Outcome = finetune(wanted, device="cpu", warm=WARM)
     multiprocessing.spawn(on_two_ranks, (wanted, str(tmp_path)), nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=False) for rank in range(2))
     assert first == second
-    curve, metrics, _ = first
+    curve, metrics, trained = first
+    whole = safetensors.torch.load(alone.adapter_state or b"")
+    for name, value in safetensors.torch.load(trained).items():
+        torch.testing.assert_close(value, whole[name], rtol=1e-2, atol=3 * rate)
     assert [row["loss"] for row in curve if "loss" in row] == pytest.approx(
         [row["loss"] for row in alone.curve if "loss" in row], rel=1e-5
     )

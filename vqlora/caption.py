@@ -5,9 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vqlora.recall import Found, adapter_weights, find_record
+from vqlora.recall import find_record
 from vqlora.recipe import Recipe
+from vqlora.restore import restored
+
+if TYPE_CHECKING:
+    from vqlora.adapters import Adapted
 
 
 def caption_files(where: str, videos: Sequence[str], *, device: str, base: str | None = None) -> int:
@@ -17,42 +22,21 @@ def caption_files(where: str, videos: Sequence[str], *, device: str, base: str |
     or no video that exists.
     """
     found = find_record(where)
-    weights = adapter_weights(found)
-    recipe = found.recipe
-    base = base or recipe.base
-    check_base(found, base)
     missing = [video for video in videos if not Path(video).is_file()]
     if missing:
         raise ValueError(f"{missing[0]}: no such file; give videos as they lie on this machine")
-    return _caption(recipe, base, weights, videos, device)
+    return _caption(restored(found, device=device, base=base), found.recipe, videos)
 
 
-def check_base(found: Found, base: str) -> None:
-    """ValueError unless `base` has the digest of the base that the record was trained on."""
-    from vqlora.models.load import digest_of
-
-    wanted, given = found.record.provenance.base_digest, digest_of(base)
-    if wanted != given:
-        raise ValueError(
-            f"the adapter of {found.record.trial} is for another base: it was trained on "
-            f"{found.record.recipe['base']!r} with the digest {str(wanted)[:16]}, {base!r} has {given[:16]}; "
-            "give its own with --base"
-        )
-
-
-def _caption(recipe: Recipe, base: str, weights: bytes, videos: Sequence[str], device: str) -> int:
-    from vqlora.adapters import attach
+def _caption(adapted: Adapted, recipe: Recipe, videos: Sequence[str]) -> int:
     from vqlora.data.example import PROMPTS, Clip, Example, Message
     from vqlora.data.sets import default_cache
     from vqlora.evaluation import answer
     from vqlora.inputs import Inputs
-    from vqlora.models.load import load
     from vqlora.states import StateMemory
     from vqlora.video.decode import DecodeError
     from vqlora.video.frames import FrameStore
 
-    adapted = attach(load(base, recipe.bits, device), recipe.method, seed=recipe.seed)
-    adapted.load_bytes(weights)
     store = FrameStore(default_cache(), recipe.frames)
     inputs = Inputs(adapted=adapted, store=store, memory=StateMemory(), language=recipe.language)
     # the assistant's turn is what the model writes; an example needs one to have a last turn

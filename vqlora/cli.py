@@ -37,7 +37,7 @@ def doctor(given: argparse.Namespace) -> int:
 
 
 def plan(given: argparse.Namespace) -> int:
-    """Estimated memory and FLOPs of training one recipe."""
+    """Estimated memory and FLOPs of training one recipe, or what of the usual ones fits a card."""
     from vqlora.planner import plan as planned
     from vqlora.recipe import Bits, Frames, Lora, Recipe, Schedule
 
@@ -47,8 +47,13 @@ def plan(given: argparse.Namespace) -> int:
         method=Lora(rank={role: given.rank for role in given.roles.split(",")}),
         bits=Bits.preset(given.bits),
         frames=Frames(budget=given.frames, size=given.size),
-        schedule=Schedule(steps=1, batch_size=given.batch_size),
+        schedule=Schedule(steps=1, batch_size=given.batch_size, checkpointing=given.checkpointing),
     )
+    if given.device_memory:
+        from vqlora.capacity import gib_of, print_fitting
+
+        print_fitting(recipe, gib_of(given.device_memory))
+        return 0
     found = planned(recipe, device=given.device)
     print(f"{given.base} at {given.bits}, rank {given.rank} on {given.roles}, {given.frames} frames of {given.size} px")
     print(f"peak memory        {found.peak_gib:10.2f} GiB on {given.device}, {given.batch_size} clips a step")
@@ -92,6 +97,26 @@ def caption(given: argparse.Namespace) -> int:
     from vqlora.caption import caption_files
 
     return caption_files(given.adapter, given.videos, device=_device(given), base=given.base)
+
+
+def evaluate(given: argparse.Namespace) -> int:
+    """Scores of a kept adapter on a split."""
+    from vqlora.evaluate import evaluate_adapter
+    from vqlora.recall import find_record
+
+    how = {"data": given.data, "split": given.split, "base": given.base}
+    evaluate_adapter(find_record(given.adapter), device=_device(given), **how)
+    return 0
+
+
+def merge(given: argparse.Namespace) -> int:
+    """An adapter multiplied into its 16-bit base, with the change in score."""
+    from vqlora.merge import merge_adapter
+    from vqlora.recall import find_record
+
+    how = {"bits": given.bits, "split": given.split, "base": given.base, "data": given.data}
+    merge_adapter(find_record(given.adapter), Path(given.folder).expanduser(), device=_device(given), **how)
+    return 0
 
 
 def train(given: argparse.Namespace) -> int:
@@ -151,6 +176,10 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--size", type=int, default=112, help="frame side in pixels (%(default)s)")
     one.add_argument("--batch-size", type=int, default=8, help="clips a step (%(default)s)")
     one.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="bf16 or fp32 (%(default)s)")
+    one.add_argument(
+        "--checkpointing", action="store_true", help="keep each block's input only, compute the rest again"
+    )
+    one.add_argument("--device-memory", metavar="SIZE", help="such as 24GiB: which methods, bits and frames fit it")
     one.set_defaults(run=plan)
     one = _record_command(commands, "rerun", "a trial once more from its record: old and new scores side by side")
     one.add_argument("record", metavar="RECORD", help=RECORD_HELP)
@@ -162,6 +191,16 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("adapter", metavar="ADAPTER", help="an adapter's or a trial's folder")
     one.add_argument("videos", metavar="VIDEO", nargs="+")
     one.set_defaults(run=caption)
+    one = _record_command(commands, "evaluate", "what a kept adapter scores on a split, of other data too")
+    one.add_argument("adapter", metavar="ADAPTER", help="an adapter's or a trial's folder")
+    _split_options(one, "test")
+    one.set_defaults(run=evaluate)
+    one = _record_command(commands, "merge", "multiply an adapter into its 16-bit base; says what it does to the score")
+    one.add_argument("adapter", metavar="ADAPTER", help="an adapter's or a trial's folder")
+    one.add_argument("folder", metavar="FOLDER", help="new or empty; a base like any other afterwards")
+    one.add_argument("--bits", default="all16", metavar="PLAN", help="of the merged weights; only all16 can be")
+    _split_options(one, "val")
+    one.set_defaults(run=merge)
     one = _record_command(commands, "train", "train a record's adapter further, or on other data")
     one.add_argument("--from", dest="source", metavar="RECORD", required=True, help=RECORD_HELP)
     one.add_argument("--steps", type=int, metavar="N", required=True, help="optimisation steps")
@@ -189,3 +228,8 @@ def _record_command(commands: Any, name: str, text: str) -> argparse.ArgumentPar
     one.add_argument("--base", metavar="BASE", help="where the same base lies now, if elsewhere")
     one.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 (a GPU where there is one)")
     return one
+
+
+def _split_options(one: argparse.ArgumentParser, split: str) -> None:
+    one.add_argument("--data", metavar="DATA", help="shapes:PRESET, msrvtt:FOLDER, ... (the record's)")
+    one.add_argument("--split", choices=("train", "val", "test"), default=split, help="whose clips (%(default)s)")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,12 +20,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from vqlora.flops import FlopCounter
-from vqlora.models.bits import model_bytes
+from vqlora.models.bits import model_bytes, storage_bytes
+from vqlora.parts import local_part
 
 GIB = 2**30
 LATENCY_CLIPS = 8
 PROBE_STEPS = 4  # the first is counted (FLOPs, on a CPU memory), the others are timed
-HOW_ON_CPU = "counted from tensors: weights, gradients, optimizer state and saved activations of one step"
+HOW_ON_CPU = (
+    "counted from tensors: weights, gradients, optimizer state and saved activations of one step; with checkpointing "
+    "the peak of live tensors in place of gradients and activations"
+)
 HOW_ON_GPU = "peak of the CUDA allocator, without what other bases of the process hold"
 
 
@@ -54,38 +58,22 @@ class SavedActivations:
 
 @contextmanager
 def saved_activations(model: nn.Module) -> Iterator[SavedActivations]:
-    """Counts what is saved for backward by what runs inside.
-
-    bitsandbytes keeps the inputs of 8-bit layers past torch's hooks (its `MatMul8bitFp` on a CPU); they are added.
-    """
-    import bitsandbytes as bnb
-
-    weights = (tensor.untyped_storage() for tensor in (*model.parameters(), *model.buffers()))
+    """Counts what is saved for backward by what runs inside."""
+    weights = (local_part(tensor).untyped_storage() for tensor in (*model.parameters(), *model.buffers()))
     counter = SavedActivations(frozenset(s._cdata if s.device.type == "meta" else s.data_ptr() for s in weights))
-
-    def keep_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if torch.is_grad_enabled() and inputs[0].requires_grad:
-            counter.add(inputs[0])
-
-    handles = [
-        module.register_forward_pre_hook(keep_input)
-        for module in model.modules()
-        if isinstance(module, bnb.nn.Linear8bitLt)
-    ]
-    try:
-        with torch.autograd.graph.saved_tensors_hooks(counter.add, lambda tensor: tensor):
-            yield counter
-    finally:
-        for handle in handles:
-            handle.remove()
+    with torch.autograd.graph.saved_tensors_hooks(counter.add, lambda tensor: tensor):
+        yield counter
 
 
 class LivePeak(TorchDispatchMode):
-    """Peak bytes of the tensors that operators made inside and that were alive at once; weights are not among them."""
+    """Peak bytes of the tensors that operators made inside and that were alive at once; weights are not among them.
 
-    def __init__(self) -> None:
+    tolerance: by what share the peak may be too low; looking for the dead at every new peak takes most of the time.
+    """
+
+    def __init__(self, tolerance: float = 0.0) -> None:
         super().__init__()
-        self.peak = 0
+        self.peak, self.tolerance = 0, tolerance
         self._live: dict[int, tuple[StorageWeakRef, int]] = {}
         self._total = 0
 
@@ -101,7 +89,9 @@ class LivePeak(TorchDispatchMode):
         storage = tensor.untyped_storage()
         self._live[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
         self._total += storage.nbytes()
-        if self._total > self.peak:  # the dead are counted out only when they would make a new peak
+        if self._total > self.peak * (
+            1 + self.tolerance
+        ):  # the dead are counted out only when they would make a new peak
             self._live = {key: entry for key, entry in self._live.items() if not entry[0].expired()}
             self._total = sum(size for _, size in self._live.values())
             self.peak = max(self.peak, self._total)
@@ -120,6 +110,14 @@ def held_by_others(model: nn.Module, device: torch.device) -> int:
     return torch.cuda.memory_allocated(device) - model_bytes(model) if device.type == "cuda" else 0
 
 
+def optimizer_bytes(optimizer: torch.optim.Optimizer | None) -> int:
+    """Of what an optimizer keeps of its parameters; AdamW's step counts, a number each, are left out."""
+    kept = [] if optimizer is None else [*optimizer.state.values()]
+    return storage_bytes(
+        value for state in kept for value in state.values() if isinstance(value, Tensor) and value.ndim
+    )
+
+
 def synchronise(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -127,14 +125,21 @@ def synchronise(device: torch.device) -> None:
 
 @dataclass(eq=False)
 class StepProbe:
-    """Cost of a training step, from the first PROBE_STEPS steps of a run. Use `with probe.step():` around each."""
+    """Cost of a training step, from the first PROBE_STEPS steps of a run. Use `with probe.step():` around each.
+
+    recomputes: with checkpointing what is saved at once is less than what is saved in all, so live tensors are counted.
+    """
 
     model: nn.Module
     device: torch.device
     held_by_others: int = 0
+    optimizer: torch.optim.Optimizer | None = None
+    recomputes: bool = False
     seconds: list[float] = field(default_factory=list)
     flops: float | None = None
     peak_bytes: int | None = None
+    reserved_bytes: int | None = None
+    driver_bytes: int | None = None
     seen: int = 0
 
     @property
@@ -158,18 +163,22 @@ class StepProbe:
             synchronise(self.device)
             self.seconds.append(time.perf_counter() - start)
         if self.device.type == "cuda":
+            free, installed = torch.cuda.mem_get_info(self.device)
             self.peak_bytes = torch.cuda.max_memory_allocated(self.device) - self.held_by_others
+            # torch gives nothing back to the driver by itself, so what it holds now is what it held at most
+            self.reserved_bytes, self.driver_bytes = torch.cuda.max_memory_reserved(self.device), installed - free
 
     @contextmanager
     def _counting(self) -> Iterator[None]:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        with saved_activations(self.model) as saved, FlopCounter() as flops:
+        live = LivePeak() if self.recomputes else nullcontext()
+        with saved_activations(self.model) as saved, live, FlopCounter() as flops:
             yield
         self.flops = float(flops.total)
-        trained = model_bytes(self.model, trainable=True)
-        # AdamW keeps two moments of each trained value, and its gradient has its size.
-        self.peak_bytes = model_bytes(self.model) + 3 * trained + saved.bytes
+        gradients = model_bytes(self.model, trainable=True)  # each has its weight's size
+        step = live.peak if isinstance(live, LivePeak) else gradients + saved.bytes
+        self.peak_bytes = model_bytes(self.model) + optimizer_bytes(self.optimizer) + step
 
     def costs(self, steps: int) -> dict[str, Any]:
         """Fields of `record.Cost` for a training of `steps` steps; None where the run was too short to tell."""
@@ -177,9 +186,15 @@ class StepProbe:
         return {
             "step_seconds": step,
             "train_seconds": None if step is None else step * steps,
-            "train_peak_gib": None if self.peak_bytes is None else self.peak_bytes / GIB,
+            "train_peak_gib": _gib(self.peak_bytes),
+            "train_reserved_gib": _gib(self.reserved_bytes),
+            "train_process_gib": _gib(self.driver_bytes),
             "train_flops": None if self.flops is None else self.flops * steps,
         }
+
+
+def _gib(count: int | None) -> float | None:
+    return None if count is None else count / GIB
 
 
 def measure_inference(
@@ -229,6 +244,8 @@ def how(device: torch.device, fields: Mapping[str, Any]) -> dict[str, str]:
         "train_seconds": "steps x step_seconds, without decoding and evaluation",
         "step_seconds": f"median of {PROBE_STEPS - 1} steps after the first, vision tower included, frames decoded",
         "train_peak_gib": HOW_ON_GPU if is_gpu else HOW_ON_CPU,
+        "train_reserved_gib": "peak that torch's allocator reserved, other bases of the process included",
+        "train_process_gib": "what the driver counts on the GPU after the measured steps, context and others included",
         "infer_peak_gib": HOW_ON_GPU if is_gpu else "counted from tensors: weights and the peak of live activations",
         "latency_ms": f"median of {LATENCY_CLIPS} clips of val at batch size 1, frames decoded, to the last token",
         "latency_p90_ms": f"90th percentile of {LATENCY_CLIPS} clips of val at batch size 1",

@@ -7,24 +7,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 
-from vqlora.adapters import Adapted, attach
+from vqlora.adapters import Adapted, attach, check_method
 from vqlora.adapters.adapted import check_start
 from vqlora.cost import StepProbe, held_by_others, how, is_out_of_memory, measure_inference
 from vqlora.evaluation import Alone, Asked, Evaluation, answer, evaluate
-from vqlora.inputs import Inputs
+from vqlora.inputs import Inputs, precision
 from vqlora.models.bits import bits_by_role
 from vqlora.models.load import check_checkpoint, model_type_of
-from vqlora.models.roles import check_roles
-from vqlora.probe import probe
-from vqlora.recipe import FullFineTune, Lora, Recipe, ZeroShot
+from vqlora.probe import asked_probe
+from vqlora.recipe import Recipe, ZeroShot
 from vqlora.record import Cost, Status
-from vqlora.training import Trainer, batch_order, evaluation_steps, world
+from vqlora.sharding import gathered
+from vqlora.training import Trainer, batch_order, evaluation_steps, paired, world
 from vqlora.warm import Data, Warm
+
+PASSED_BATCHES = 2
 
 
 class Stopped(Exception):
@@ -87,10 +90,7 @@ def check_recipe(recipe: Recipe) -> None:
     model_type = model_type_of(recipe.base)
     check_checkpoint(recipe.base)
     bits_by_role(recipe.bits, model_type)
-    if isinstance(recipe.method, Lora):
-        check_roles(model_type, [role for role, rank in recipe.method.rank.items() if rank], "Lora.rank")
-    if isinstance(recipe.method, FullFineTune):
-        check_roles(model_type, recipe.method.roles, "FullFineTune.roles")
+    check_method(recipe.method, recipe.bits, model_type=model_type, base=recipe.base)
 
 
 def finetune(
@@ -116,12 +116,14 @@ def finetune(
         held = held_by_others(loaded.model, target)
         with torch.random.fork_rng(devices=[target] if target.type == "cuda" else []):
             torch.manual_seed(recipe.seed)
-            adapted = attach(loaded, recipe.method, seed=recipe.seed)
+            bare = Adapted(loaded=loaded, method=ZeroShot(), parameters={})
+            inputs = Inputs(adapted=bare, store=data.store, memory=warm.states(loaded), language=recipe.language)
+            look = None if start is not None else partial(pass_clips, inputs, data, recipe)
+            adapted = attach(loaded, recipe.method, seed=recipe.seed, run=look)
             try:
                 if start is not None:
                     adapted.load_bytes(start)
-                memory = warm.states(loaded)
-                inputs = Inputs(adapted=adapted, store=data.store, memory=memory, language=recipe.language)
+                inputs = replace(inputs, adapted=adapted)
                 trial = Trial(recipe, data, inputs, progress or Silent(), held_by_others=held, start=began)
                 return trial.run()
             finally:
@@ -132,6 +134,19 @@ def finetune(
             raise
         warm.forget_bases()  # one may hold half an adapter, and the next trial needs the room
         return out_of_memory(error, data, began)
+
+
+@torch.no_grad()
+def pass_clips(inputs: Inputs, data: Data, recipe: Recipe) -> None:
+    """Runs the first training batches through the base, for methods that take their initial values from them."""
+    loaded, examples = inputs.adapted.loaded, data.splits["train"]
+    for step in range(PASSED_BATCHES):
+        batch = batch_order(len(examples), recipe.schedule.batch_size, recipe.seed, step)
+        pairs = paired(examples, batch, recipe.language)
+        shown = [example for example, _ in pairs]
+        tokens = inputs.tokens(shown, [reference for _, reference in pairs])
+        with loaded.fast(), precision(loaded.device):
+            loaded.family.loss(loaded.model, tokens, inputs.states(shown))
 
 
 def out_of_memory(error: BaseException, data: Data, start: float) -> Outcome:
@@ -239,7 +254,8 @@ class Trial:
     def _evaluate(self, split: str) -> Evaluation:
         examples = self.data.splits[split]
         tokens = self.recipe.max_new_tokens
-        return evaluate(self.inputs, examples, split=split, max_new_tokens=tokens, asked=self._asked())
+        with gathered(self.adapted.model):
+            return evaluate(self.inputs, examples, split=split, max_new_tokens=tokens, asked=self._asked())
 
     def _outcome(self, status: Status, found: Mapping[str, Any], test: Evaluation | None) -> Outcome:
         evaluations = {"val": self.val, "test": test}
@@ -254,21 +270,13 @@ class Trial:
             examples=[row for evaluation in done.values() for row in evaluation.rows],
             skipped=self.data.skipped,
             model=found,
-            probe=self._probe() if status is Status.DONE else {},
+            probe=asked_probe(self.recipe, self.inputs, self.data.splits["train"]) if test else {},
             adapter_state=state,
             data_digest=self.data.digest,
             clips_digest=self.data.clips_digest,
             base_digest=self.adapted.loaded.digest,
             decoder=self.inputs.frames(self.data.splits["val"][0]).decoder,
         )
-
-    def _probe(self) -> dict[str, Any]:
-        """What the method asks to be measured of the base, on training clips that the seed draws."""
-        method, clips = self.recipe.method, self.data.splits["train"]
-        if not isinstance(method, ZeroShot) or not method.probe:
-            return {}
-        order = batch_order(len(clips), min(method.probe, len(clips)), self.recipe.seed, 0)
-        return probe(self.inputs, [clips[index] for index, _ in order], seed=self.recipe.seed)
 
     def _cost(self, state: bytes | None, *, measure: bool) -> Cost:
         trained = sum(parameter.numel() for parameter in self.adapted.parameters.values())
@@ -292,4 +300,5 @@ class Trial:
         def one(place: int) -> None:
             answer(inputs, [clips[place]], max_new_tokens=self.recipe.max_new_tokens, fresh=True)
 
-        return measure_inference(one, len(clips), inputs.adapted.model, self.device, held_by_others)
+        with gathered(inputs.adapted.model):
+            return measure_inference(one, len(clips), inputs.adapted.model, self.device, held_by_others)

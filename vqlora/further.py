@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vqlora.asked import Asked, trial_name
-from vqlora.caption import check_base
 from vqlora.ledger import Ledger
 from vqlora.recall import Found, adapter_weights
 from vqlora.recipe import Recipe, ZeroShot
 from vqlora.record import Record, Status
+from vqlora.restore import check_base
 from vqlora.store import ANSWERS, StudyStore, TrialStore, study_store
 
 

@@ -97,4 +97,6 @@ def joint_tokens(
         size=first.store.frames.size,
         generate=generate,
     )
+    if not generate:  # padding is on the right, where a causal model's tokens never look: fused attention needs no mask
+        batch["attention_mask"] = torch.ones_like(batch["attention_mask"])
     return {name: tensor.to(first.device) for name, tensor in batch.items()}

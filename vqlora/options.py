@@ -21,18 +21,19 @@ class Runtime:
     """Where and how trials run; it never enters a fingerprint.
 
     executor: 'packed' = warm workers; 'isolated' = each trial its own Ray Train run; 'auto' = packed unless a trial
-    needs several workers. together: trials that share every step on a warm worker; with 1 they take turns, and each
-    gives what it gives alone to the bit. concurrency: trials at once; None = as many as there are devices.
-    workers: Ray Train workers of one isolated trial. cpus_per_worker, gpus_per_worker: None = one GPU where the cluster
-    has any, and one CPU. start_limit_seconds: a study whose workers don't start within it ends with an error.
+    needs several workers. together: the most trials that share every step on a warm worker; with 1 they take turns,
+    and each gives what it gives alone to the bit; None = turns on a CPU, on a GPU as many as a probe says fit.
+    concurrency: trials at once; None = as many as there are devices. workers: Ray Train workers of one isolated trial.
+    cpus_per_worker, gpus_per_worker: None = one GPU where the cluster has any, and one CPU. start_limit_seconds: a
+    study whose workers don't start within it ends with an error. keep: whose adapters stay in the storage.
     dry_run: print what the study would take on this device ('auto': this machine's) and run nothing.
-    keep: whose adapters stay in the storage. memory_cap_gib: of a worker's GPU memory, past which a trial is out of
-    memory, as on a smaller card; it stands in the record.
+    memory_cap_gib: of a worker's GPU memory, past which a trial is out of memory, as on a smaller card; it stands in
+    the record.
     """
 
     storage: str = "./runs"
     executor: Executor = "auto"
-    together: int = 1
+    together: int | None = None
     concurrency: int | None = None
     workers: int = 1
     cpus_per_worker: float | None = None
@@ -50,7 +51,7 @@ class Runtime:
             raise ValueError(f"executor {self.executor!r} is unknown; use one of {get_args(Executor)}")
         if self.concurrency is not None and self.concurrency < 1:
             raise ValueError(f"concurrency {self.concurrency} must be >= 1")
-        if self.together < 1:
+        if self.together is not None and self.together < 1:
             raise ValueError(f"together {self.together} must be >= 1; 1 lets trials take turns")
         if self.workers < 1:
             raise ValueError(f"workers {self.workers} must be >= 1")
@@ -92,6 +93,7 @@ def read_options(study: Study, arguments: Sequence[str], runtime: Runtime) -> tu
         executor=given.executor,
         concurrency=given.concurrency,
         together=given.together,
+        workers=given.workers,
         dry_run=given.dry_run,
         fresh=given.fresh,
         keep=given.keep,
@@ -137,8 +139,15 @@ def _parser(study: Study, runtime: Runtime) -> argparse.ArgumentParser:
     add("--steps", type=int, metavar="N", help=f"optimisation steps of a trial ({study.steps})")
     add("--seeds", type=int, metavar="N", help=f"seeds 0..N-1 of every point ({study.seeds})")
     add("--concurrency", type=int, default=runtime.concurrency, metavar="N", help="trials at once (one per device)")
-    add("--together", type=int, default=runtime.together, metavar="N", help="trials that share their steps (1: turns)")
+    add(
+        "--together",
+        type=int,
+        default=runtime.together,
+        metavar="N",
+        help="trials that share their steps, 1: turns (by device)",
+    )
     add("--executor", choices=get_args(Executor), default=runtime.executor, help="how trials run (%(default)s)")
+    add("--workers", type=int, default=runtime.workers, metavar="N", help="Ray Train workers of a trial (%(default)s)")
     add("--keep", choices=get_args(Keep), default=runtime.keep, help="whose adapters stay (%(default)s)")
     add("--memory-cap-gib", type=float, metavar="G", help="of GPU memory for a trial, as on a smaller card (none)")
     add("--only", action="append", default=[], metavar="AXIS=V,V", help="of the listed points those with these values")

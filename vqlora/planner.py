@@ -1,23 +1,27 @@
 """What a recipe will need before anything is loaded: memory and FLOPs from shapes, on the meta device.
 
 The model is built without weights, its adapters are attached, and one training step runs on tensors that have shapes
-only; what autograd would keep and what operators would cost is counted as in `cost`.
+only, through the layers' own code and, for quantised ones and attention, through `shadow`. What is alive at once and
+what operators would cost is counted as in `cost`. No constant is fitted to a measured peak.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, AttentionMaskInterface, PretrainedConfig
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import PretrainedConfig
 
 from vqlora.adapters import Adapted, attach
-from vqlora.cost import GIB, LATENCY_CLIPS, saved_activations
+from vqlora.checkpointing import checkpointed
+from vqlora.cost import GIB, LATENCY_CLIPS, LivePeak, saved_activations
 from vqlora.data.example import PROMPTS, Message
 from vqlora.evaluation import BATCH, BATCH_TOKENS
 from vqlora.flops import FlopCounter
@@ -26,7 +30,8 @@ from vqlora.models.conversation import IGNORED
 from vqlora.models.families import family_of
 from vqlora.models.load import Loaded, meta_model, model_type_of, processor_of
 from vqlora.models.roles import linear_layers
-from vqlora.recipe import Bits, Recipe
+from vqlora.recipe import Bits, FullFineTune, Lora, Recipe
+from vqlora.shadow import FRAMES_ONLY, SHAPES_ONLY, bf16_autocast, fake_tensors, shadow_layer
 from vqlora.training import evaluation_steps
 
 # Assumed of one H100; a finished trial's own seconds stand beside the prediction in its record.
@@ -36,7 +41,9 @@ SUSTAINED_FLOPS = 2.5e14  # in training; a dequantised product counts as a dense
 LAYER_SECONDS, QUANTISED_LAYER_SECONDS = 2.0e-3, 3.1e-3
 LOAD_SECONDS = 20.0
 CAPTION = " ".join(["word"] * 30)  # as long as the captions of the embedded data; a token or two a word elsewhere
-META = torch.device("meta")
+TOLERANCE = 0.002  # of the counted peak, for a count that takes seconds
+WORKSPACE_BYTES = 32 * 2**20  # of cuBLAS on compute capability 9 by torch's default; 8 MiB on earlier ones
+SMALLEST_8_BIT, SMALLEST_PAGED, BLOCK_8_BIT = 4096, 100_000, 256  # of bitsandbytes' optimizers, in values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,42 +74,92 @@ class Plan:
 
 
 def plan(recipe: Recipe, *, device: str = "cuda") -> Plan:
-    """Memory and FLOPs of a trial on 'cuda' (bf16) or 'cpu' (fp32). ValueError as for the trial itself."""
-    wide = 2 if torch.device(device).type == "cuda" else 4
-    adapted, base_bytes = _without_weights(recipe, wide)
-    trained = sum(parameter.numel() for parameter in adapted.parameters.values())
+    """Memory and FLOPs of a trial on 'cuda' (bf16) or 'cpu' (fp32). ValueError as for the trial itself.
+
+    On a GPU the peak is that of all tensors alive at once, temporaries too; on a CPU, as it is measured there, what is
+    kept for the backward pass.
+    """
+    if isinstance(recipe.method, Lora) and recipe.method.init is not None:  # initial values cost no memory in a step
+        recipe = replace(recipe, method=replace(recipe.method, init=None))
+    on_gpu = torch.device(device).type == "cuda"
+    adapted, base_bytes = _without_weights(recipe, on_gpu)
     batch = _batch(adapted, recipe)
-    shape = {"clip_tokens": batch["input_ids"].shape[1], "layers": _layers(adapted.model)}
-    if trained == 0:
-        return Plan(
-            peak_gib=base_bytes / GIB, base_bytes=base_bytes, trainable_params=0, activation_bytes=0, train_flops=0.0,
-            **shape,
-        )  # fmt: skip
-    if wide == 2:  # fp32 masters, but autocast multiplies and keeps bf16
-        for parameter in adapted.parameters.values():
-            parameter.data = parameter.data.bfloat16()
-    with saved_activations(adapted.model) as saved, FlopCounter() as flops:
-        _loss(adapted, recipe, batch).backward()
-    added = 0 if recipe.method.kind == "full" else 4 * trained
-    full = (4 - wide) * trained if recipe.method.kind == "full" else 0
-    peak = base_bytes + added + full + 3 * 4 * trained + saved.bytes
+    with FakeTensorMode(allow_non_fake_inputs=True) if on_gpu else nullcontext():
+        return _plan(recipe, _faked(adapted) if on_gpu else adapted, batch, base_bytes)
+
+
+def _plan(recipe: Recipe, adapted: Adapted, batch: _Batch, base_bytes: float) -> Plan:
+    on_gpu = adapted.loaded.device.type != "meta"
+    sizes = [parameter.numel() for parameter in adapted.parameters.values()]
+    about: dict[str, Any] = {
+        "base_bytes": base_bytes,
+        "trainable_params": sum(sizes),
+        "clip_tokens": batch.tokens["input_ids"].shape[1],
+        "layers": _layers(adapted.model),
+    }
+    if not sizes:
+        return Plan(peak_gib=base_bytes / GIB, activation_bytes=0, train_flops=0.0, **about)
+    recomputing = checkpointed(adapted.model) if recipe.schedule.checkpointing else nullcontext()
+    counting = LivePeak(TOLERANCE) if on_gpu or recipe.schedule.checkpointing else saved_activations(adapted.model)
+    with counting as counted, FlopCounter() as flops, recomputing:
+        with bf16_autocast() if on_gpu else nullcontext():
+            loss = _loss(adapted, recipe, batch)
+        loss.backward()
+    gradients = sum(parameter.numel() * parameter.element_size() for parameter in adapted.parameters.values())
+    alive = counted.peak if isinstance(counted, LivePeak) else counted.bytes + gradients
+    step = alive
+    if on_gpu:
+        step = max(step, gradients + update_bytes(recipe, sizes)) + WORKSPACE_BYTES
+    peak = base_bytes + _added_bytes(recipe, gradients, on_gpu) + state_bytes(recipe, sizes, on_gpu=on_gpu) + step
     return Plan(
         peak_gib=peak / GIB,
-        base_bytes=base_bytes,
-        trainable_params=trained,
-        activation_bytes=saved.bytes,
+        activation_bytes=alive - gradients,
         train_flops=float(flops.total) * recipe.schedule.steps,
-        **shape,
+        **about,
     )
 
 
-def _without_weights(recipe: Recipe, wide: int) -> tuple[Adapted, float]:
+def _added_bytes(recipe: Recipe, trained_bytes: int, on_gpu: bool) -> float:
+    """What trained weights take beyond the base's; full fine-tuning turns bf16 ones into fp32 ones on a GPU."""
+    if not isinstance(recipe.method, FullFineTune):
+        return trained_bytes
+    return trained_bytes / 2 if on_gpu and recipe.method.update is None else 0.0
+
+
+def state_bytes(recipe: Recipe, sizes: Sequence[int], *, on_gpu: bool) -> float:
+    """What the optimizer keeps between steps, of parameters of these sizes, where torch's allocator sees it.
+
+    Two moments, in fp32 or in 8 bits with a scale a block; bitsandbytes keeps small parameters in fp32, and pages large
+    ones in memory of the driver's.
+    """
+    schedule, update = recipe.schedule, getattr(recipe.method, "update", None)
+    total = 0.0
+    for size in sizes:
+        if schedule.optimizer is None or size < SMALLEST_8_BIT:
+            total += 8 * size
+        else:
+            is_paged = on_gpu and schedule.optimizer == "paged_adamw8bit" and size >= SMALLEST_PAGED
+            total += 2 * (0 if is_paged else size) + 8 * -(-size // BLOCK_8_BIT)
+        if update == "kahan":
+            total += (2 if on_gpu else 4) * size
+    return total
+
+
+def update_bytes(recipe: Recipe, sizes: Sequence[int]) -> int:
+    """What an update makes beside the state, on a GPU: nothing, but in bf16 fp32 copies of one parameter at a time."""
+    return 0 if getattr(recipe.method, "update", None) is None else 16 * max(sizes)
+
+
+def _without_weights(recipe: Recipe, on_gpu: bool) -> tuple[Adapted, float]:
     """The adapted base on the meta device, and the bytes its weights will take at the recipe's bits."""
-    model_type = model_type_of(recipe.base)
-    model = meta_model(recipe.base).to(torch.bfloat16 if wide == 2 else torch.float32).requires_grad_(False).eval()
+    model_type, dtype = model_type_of(recipe.base), torch.bfloat16 if on_gpu else torch.float32
+    model = meta_model(recipe.base).to(dtype).requires_grad_(False).eval()
     for module in model.modules():
         if isinstance(getattr(module, "config", None), PretrainedConfig):
             module.config._attn_implementation = SHAPES_ONLY
+    base_bytes = _base_bytes(model, model_type, recipe.bits, dtype.itemsize)
+    if on_gpu:
+        _quantise(model, model_type, recipe)
     loaded = Loaded(
         base=recipe.base,
         model=model,
@@ -110,12 +167,28 @@ def _without_weights(recipe: Recipe, wide: int) -> tuple[Adapted, float]:
         family=family_of(model_type),
         bits=recipe.bits,
         digest="",
-        device=META,
-        dtype=torch.float32,
+        device=torch.device("meta"),
+        dtype=dtype,
         found={},
     )
-    base_bytes = _base_bytes(model, model_type, recipe.bits, wide)
     return attach(loaded, recipe.method, seed=0), base_bytes
+
+
+def _faked(adapted: Adapted) -> Adapted:
+    """The same of fake tensors, on a CPU by name."""
+    made = fake_tensors(adapted.model)
+    parameters = {name: made[id(parameter)] for name, parameter in adapted.parameters.items()}
+    return replace(adapted, loaded=replace(adapted.loaded, device=torch.device("cpu")), parameters=parameters)
+
+
+def _quantise(model: Any, model_type: str, recipe: Recipe) -> None:
+    """Stand-ins for quantised layers. DoRA reads weights, which stand-ins do not have; its own copies rule there."""
+    if isinstance(recipe.method, Lora) and recipe.method.variant == "dora":
+        return
+    by_role = bits_by_role(recipe.bits, model_type)
+    for role, names in linear_layers(model, model_type).items():
+        for name in names if by_role[role] < 16 else ():
+            model.set_submodule(name, shadow_layer(model.get_submodule(name), by_role[role]))
 
 
 _processor = cache(processor_of)
@@ -140,76 +213,70 @@ def _layers(model: Any) -> int:
     return int(config.num_hidden_layers)
 
 
-def _batch(adapted: Adapted, recipe: Recipe) -> dict[str, Tensor]:
-    """Tokens of a batch of the recipe's shape."""
+@dataclass(frozen=True)
+class _Batch:
+    """Tokens of a batch, and how many of them are labels."""
+
+    tokens: dict[str, Tensor]
+    labels: int
+
+
+def _batch(adapted: Adapted, recipe: Recipe) -> _Batch:
+    """A batch of the recipe's shape."""
     loaded = adapted.loaded
     frames, size = recipe.frames.budget, recipe.frames.size
     asked = (Message(role="user", text=PROMPTS["caption"]), Message(role="assistant", text=CAPTION))
     times = [[float(second) for second in range(frames)]] * recipe.schedule.batch_size
-    return loaded.family.batch(
+    tokens = loaded.family.batch(
         loaded.processor, loaded.model.config, times, [asked] * recipe.schedule.batch_size, size=size
     )
+    tokens["attention_mask"] = torch.ones_like(tokens["attention_mask"])  # as training batches have it
+    return _Batch(tokens, int((tokens["labels"][:, 1:] != IGNORED).sum()))
 
 
-def _loss(adapted: Adapted, recipe: Recipe, batch: dict[str, Tensor]) -> Tensor:
+def _loss(adapted: Adapted, recipe: Recipe, batch: _Batch) -> Tensor:
     """The loss of that batch, without values."""
     loaded = adapted.loaded
-    labels = int((batch["labels"][:, 1:] != IGNORED).sum())
-    tokens = {name: tensor.to(META) for name, tensor in batch.items()}
+    device = loaded.device
+    tokens = {name: tensor.to(device) for name, tensor in batch.tokens.items()}
     states = _states(adapted, recipe)
     hidden = loaded.family.hidden(loaded.model, tokens, states)
-    logits = loaded.model.lm_head(hidden.flatten(0, 1)[:labels])
-    return torch.nn.functional.cross_entropy(logits.float(), torch.zeros(labels, dtype=torch.long, device=META))
+    logits = loaded.model.lm_head(hidden.flatten(0, 1)[: batch.labels])
+    return torch.nn.functional.cross_entropy(logits.float(), torch.zeros(batch.labels, dtype=torch.long, device=device))
 
 
 def _states(adapted: Adapted, recipe: Recipe) -> Sequence[Tensor]:
-    """Vision states of a batch; through the tower's layers, whose activations count where it is trained."""
-    model, clips, budget = adapted.model, recipe.schedule.batch_size, recipe.frames.budget
+    """Vision states of a batch, through the tower's layers; a frozen one runs clip by clip and keeps nothing."""
+    clips, budget = recipe.schedule.batch_size, recipe.frames.budget
+    if "vision" in adapted.trained_roles:
+        return _tower(adapted, recipe, clips * budget).unflatten(0, (clips, budget)).unbind(0)
+    with torch.no_grad():
+        return [_tower(adapted, recipe, budget) for _ in range(clips)]
+
+
+def _tower(adapted: Adapted, recipe: Recipe, frames: int) -> Tensor:
+    """The tower on so many frames: [frames, tokens, width]."""
+    model, size = adapted.model, recipe.frames.size
     tower, config = model.model.vision_model, model.config.vision_config
-    side = recipe.frames.size // config.patch_size
-    context = torch.enable_grad() if "vision" in adapted.trained_roles else torch.no_grad()
-    with context:
-        if adapted.loaded.model_type == "idefics":
-            pixels = torch.empty(clips * budget, 3, recipe.frames.size, recipe.frames.size, device=META)
-            states = tower(pixel_values=pixels.to(model.dtype)).last_hidden_state
-        else:
-            states = _videollama3_states(adapted, tower, clips * budget, side)
-    return states.unflatten(0, (clips, budget)).unbind(0)
+    if adapted.loaded.model_type != "idefics":
+        return _videollama3_states(adapted, tower, frames, size // config.patch_size)
+    pixels = torch.empty(frames, 3, size, size, device=adapted.loaded.device)
+    return tower(pixel_values=pixels.to(model.dtype)).last_hidden_state
 
 
 def _videollama3_states(adapted: Adapted, tower: Any, frames: int, side: int) -> Tensor:
     """As the tower's forward, whose own grid arithmetic reads values. [frames, tokens, width]."""
-    config = tower.config
-    patches = torch.empty(frames * side * side, 3 * config.patch_size**2, device=META, dtype=adapted.model.dtype)
+    config, device = tower.config, adapted.loaded.device
+    patches = torch.empty(frames * side * side, 3 * config.patch_size**2, device=device, dtype=adapted.model.dtype)
     hidden = tower.embeddings(patches)
-    half = torch.empty(len(patches), config.hidden_size // config.num_attention_heads, device=META, dtype=hidden.dtype)
+    half = torch.empty(
+        len(patches), config.hidden_size // config.num_attention_heads, device=device, dtype=hidden.dtype
+    )
     borders = torch.arange(frames + 1) * side * side
     config._attn_implementation = FRAMES_ONLY
-    hidden = tower.encoder(hidden, cu_seqlens=borders, position_embeddings=(half, half)).last_hidden_state
+    hidden = tower.encoder(
+        hidden, cu_seqlens=borders, max_seqlen=side * side, position_embeddings=(half, half)
+    ).last_hidden_state
     merge = adapted.loaded.processor.video_processor.merge_size
     merged = tower.post_layernorm(hidden).unflatten(0, (frames, (side // merge) ** 2, merge**2))
     return merged.mean(2)
-
-
-def _shapes_only_attention(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
-) -> tuple[Tensor, None]:
-    """Attention as the fused kernels keep it for backward: query, key, value and output, never the score matrix.
-
-    On the meta device torch would choose the unfused one.
-    """
-    borders = kwargs.get("cu_seq_lens_q")
-    if borders is not None:
-        frames = len(borders) - 1
-        query, key, value = (part[0].unflatten(1, (frames, -1)).transpose(0, 1) for part in (query, key, value))
-    groups = query.shape[1] // key.shape[1]
-    key, value = (part.repeat_interleave(groups, dim=1) if groups > 1 else part for part in (key, value))
-    out = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(query, key, value)[0].transpose(1, 2)
-    return (out.flatten(0, 1).unsqueeze(0) if borders is not None else out), None
-
-
-SHAPES_ONLY = "shapes_only"
-FRAMES_ONLY = "flash_shapes_only"  # 'flash' in the name asks a tower for frame borders
-AttentionInterface.register(SHAPES_ONLY, _shapes_only_attention)
-AttentionInterface.register(FRAMES_ONLY, _shapes_only_attention)
-AttentionMaskInterface.register(SHAPES_ONLY, lambda *_, **__: None)

@@ -20,7 +20,8 @@ from vqlora.inputs import Inputs, precision
 from vqlora.models.bits import dequantised, quantised_layer
 from vqlora.models.conversation import IGNORED
 from vqlora.models.roles import linear_layers
-from vqlora.recipe import SCHEMES, Bits
+from vqlora.recipe import SCHEMES, Bits, Recipe, ZeroShot
+from vqlora.training import batch_order
 
 SKETCH = 32  # columns of a sketch: it tells of ranks up to this
 
@@ -79,6 +80,15 @@ class Watched:
             "gradient_energy": _short(self.energy / self.tokens),
             "errors": {scheme: {name: _short(one) for name, one in own.items()} for scheme, own in errors.items()},
         }
+
+
+def asked_probe(recipe: Recipe, inputs: Inputs, clips: Sequence[Example]) -> dict[str, Any]:
+    """What the recipe's method asks to be measured, on clips that its seed draws; nothing for most."""
+    method = recipe.method
+    if not isinstance(method, ZeroShot) or not method.probe:
+        return {}
+    order = batch_order(len(clips), min(method.probe, len(clips)), recipe.seed, 0)
+    return probe(inputs, [clips[index] for index, _ in order], seed=recipe.seed)
 
 
 def probe(inputs: Inputs, examples: Sequence[Example], *, seed: int) -> dict[str, Any]:

@@ -10,9 +10,17 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, ClassVar, cast, get_origin, get_type_hints
+from typing import Any, cast, get_origin, get_type_hints
 
-ROLES = ("text", "vision", "cross_modal", "audio")
+from vqlora.methods import METHODS, ROLES, Bottleneck, FullFineTune, Ia3, Lora, Method, Prefix, ZeroShot
+from vqlora.methods import require as _require
+from vqlora.methods import require_roles as _check_roles
+
+__all__ = [
+    "METHODS", "ROLES", "Bits", "Bottleneck", "Frames", "FullFineTune", "Ia3", "Lora", "Method", "Prefix", "Recipe",
+    "Schedule", "ZeroShot", "recipe_from_json", "to_json",
+]  # fmt: skip
+
 SCHEMES = {"nf4": 4, "fp4": 4, "int8": 8}
 PRESETS = {
     "all16": {"text": 16, "vision": 16},
@@ -22,82 +30,9 @@ PRESETS = {
     "v16t4": {"text": 4, "vision": 16},
     "v4t8": {"text": 8, "vision": 4},
 }
+OPTIMIZERS = ("adamw8bit", "paged_adamw8bit")
 SAMPLERS = ("uniform",)
 TASKS = ("caption",)
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
-
-
-def _check_roles(name: str, mapping: Mapping[str, Any]) -> None:
-    unknown = sorted(set(mapping) - set(ROLES))
-    _require(not unknown, f"{name} names the role {unknown[0]!r}; use one of {ROLES}" if unknown else "")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Method:
-    """How a base is adapted. Subclasses are the known methods; `kind` names them in records."""
-
-    kind: ClassVar[str] = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ZeroShot(Method):
-    """The base as it is: nothing is trained.
-
-    probe: training clips from which `vqlora.probe` measures what predicts other trials; needs 16 bits everywhere.
-    """
-
-    kind: ClassVar[str] = "zero_shot"
-    probe: int | None = None
-
-    def __post_init__(self) -> None:
-        _require(self.probe is None or self.probe >= 2, f"probe of {self.probe} clips; give at least 2, or None")
-
-
-@dataclass(frozen=True, kw_only=True)
-class FullFineTune(Method):
-    """All parameters of the named roles are trained; needs 16 bits there."""
-
-    kind: ClassVar[str] = "full"
-    roles: tuple[str, ...] = ("text", "cross_modal")
-
-    def __post_init__(self) -> None:
-        _require(bool(self.roles), "full fine-tuning of no role trains nothing; name one, or use ZeroShot")
-        _check_roles("FullFineTune.roles", dict.fromkeys(self.roles))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lora(Method):
-    """Low-rank adapters, y = W x + s B A x (arXiv:2106.09685), rank per role.
-
-    rank: {role: rank}; 0 or absent means no adapter there.
-    alpha: the numerator of s; with `rslora` s = alpha / sqrt(rank) (arXiv:2312.03732), else alpha / rank.
-    """
-
-    kind: ClassVar[str] = "lora"
-    rank: Mapping[str, int]
-    alpha: float = 16.0
-    rslora: bool = True
-    dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        _check_roles("Lora.rank", self.rank)
-        for role, rank in self.rank.items():
-            _require(
-                type(rank) is int and rank >= 0,
-                f"rank {rank!r} for {role} is not a whole number >= 0; 0 leaves the role without adapters",
-            )
-        _require(
-            any(self.rank.values()), f"rank is 0 in every role of {dict(self.rank)}; give one a rank, or use ZeroShot"
-        )
-        _require(self.alpha > 0, f"alpha {self.alpha} must be > 0")
-        _require(0 <= self.dropout < 1, f"dropout {self.dropout} must be in [0, 1)")
-
-
-METHODS: dict[str, type[Method]] = {method.kind: method for method in (ZeroShot, FullFineTune, Lora)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +83,12 @@ class Frames:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Optimisation: AdamW, linear warm-up, then cosine to zero. Clips seen = steps x batch_size."""
+    """Optimisation: AdamW, linear warm-up, then cosine to zero. Clips seen = steps x batch_size.
+
+    optimizer: None = AdamW with fp32 moments; 'adamw8bit' keeps them in 8 bits (arXiv:2110.02861), 'paged_adamw8bit'
+    also lets a GPU move them to the host when it is full. checkpointing: True keeps only each block's input for the
+    backward pass and computes the rest again; None, as False, keeps everything.
+    """
 
     steps: int
     batch_size: int = 8
@@ -157,6 +97,8 @@ class Schedule:
     weight_decay: float = 0.0
     clip_norm: float = 1.0
     evaluations: int = 1  # validations during training, evenly spaced; the last one is after the last step
+    optimizer: str | None = None
+    checkpointing: bool | None = None
 
     def __post_init__(self) -> None:
         _require(self.steps >= 0, f"steps {self.steps} must be >= 0")
@@ -165,6 +107,10 @@ class Schedule:
         _require(0 <= self.warmup_share <= 1, f"warm-up share {self.warmup_share} must be in [0, 1]")
         _require(self.clip_norm > 0, f"clip norm {self.clip_norm} must be > 0")
         _require(self.evaluations >= 1, f"evaluations {self.evaluations} must be >= 1")
+        _require(
+            self.optimizer in (None, *OPTIMIZERS),
+            f"optimizer {self.optimizer!r} is unknown; use one of {OPTIMIZERS}, or None for AdamW with fp32 moments",
+        )
 
     @property
     def clips_seen(self) -> int:

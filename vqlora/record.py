@@ -34,14 +34,17 @@ class Status(StrEnum):
 class Cost:
     """What a trial cost. None = not measured. `how` says for each field how it was measured.
 
-    Peaks: on a GPU the allocator's peak, on a CPU counted from tensors (weights, optimizer, gradients, saved
-    activations). latency: one clip, frames decoded, to the last generated token. FLOPs: one multiply-add = 2;
+    Peaks: on a GPU the allocator's peak (reserved: with what it holds back; process: as the driver sees the GPU), on a
+    CPU counted from tensors (weights, optimizer, gradients, saved activations).
+    latency: one clip, frames decoded, to the last generated token. FLOPs: one multiply-add = 2;
     `train_flops` is the whole training, `infer_flops` one clip. planned_*: what `vqlora.planner` predicted, on a GPU.
     """
 
     train_seconds: float | None = None
     step_seconds: float | None = None
     train_peak_gib: float | None = None
+    train_reserved_gib: float | None = None
+    train_process_gib: float | None = None
     infer_peak_gib: float | None = None
     latency_ms: float | None = None
     latency_p90_ms: float | None = None

@@ -14,16 +14,18 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from vqlora.adapters import Adapted
+from vqlora.checkpointing import checkpointed
 from vqlora.cost import StepProbe
 from vqlora.data.example import Example
 from vqlora.inputs import Inputs, precision
 from vqlora.models.conversation import IGNORED
-from vqlora.recipe import Schedule
-
-BETAS, EPSILON = (0.9, 0.999), 1e-8
+from vqlora.optimizers import make_optimizer, rate_factors
+from vqlora.parts import local_part
+from vqlora.recipe import FullFineTune, Schedule
+from vqlora.sharding import run_whole, shard
 
 
 def world() -> tuple[int, int]:
@@ -90,13 +92,15 @@ class Trainer:
         ranks = world()[1]
         if self.schedule.batch_size % ranks:
             raise ValueError(f"batch size {self.schedule.batch_size} does not divide over {ranks} workers")
-        self.optimizer = torch.optim.AdamW(
-            list(self.adapted.parameters.values()),
-            lr=self.schedule.learning_rate,
-            betas=BETAS,
-            eps=EPSILON,
-            weight_decay=self.schedule.weight_decay,
-        )
+        if ranks > 1 and isinstance(self.adapted.method, FullFineTune):
+            shard(self.adapted)
+        parameters = self.adapted.parameters
+        self._is_sharded = any(local_part(p) is not p for p in parameters.values())
+        self._parts = {
+            name: nn.Parameter(local_part(p.detach())) if self._is_sharded else p for name, p in parameters.items()
+        }
+        self.optimizer = make_optimizer(self.adapted, self.schedule, seed=self.seed, parts=self._parts)
+        self.probe.optimizer, self.probe.recomputes = self.optimizer, bool(self.schedule.checkpointing)
 
     @property
     def rate(self) -> float:
@@ -113,14 +117,16 @@ class Trainer:
         batch = batch_order(len(self.examples), self.schedule.batch_size, self.seed, self.step_number)[rank::ranks]
         self.adapted.dropout(True)
         is_measured = self.probe.is_active
-        with nullcontext() if is_measured else self.adapted.loaded.fast(), self.probe.step():
+        recomputing = checkpointed(self.adapted.model) if self.schedule.checkpointing else nullcontext()
+        with nullcontext() if is_measured else self.adapted.loaded.fast(), recomputing, self.probe.step():
             loss = self._backward(batch, fresh=is_measured)
-            self._sum_gradients()
-            torch.nn.utils.clip_grad_norm_(list(self.adapted.parameters.values()), self.schedule.clip_norm)
-            for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(self.schedule, self.step_number)
+            self._take_gradients()
+            self._clip()
+            for group, factor in zip(self.optimizer.param_groups, rate_factors(self.adapted), strict=True):
+                group["lr"] = factor * learning_rate(self.schedule, self.step_number)
             self.optimizer.step()
-            self.optimizer.zero_grad(set_to_none=True)
+            for parameter in (*self._parts.values(), *self.adapted.parameters.values()):
+                parameter.grad = None
             value = loss.item()
         self.adapted.dropout(False)
         self.step_number += 1
@@ -132,9 +138,13 @@ class Trainer:
         pairs = paired(self.examples, batch, self.inputs.language)
         examples = [example for example, _ in pairs]
         tokens = self.inputs.tokens(examples, [reference for _, reference in pairs])
-        states = self.inputs.states(examples, fresh=fresh)
-        with precision(loaded.device):
-            loss = loaded.family.loss(loaded.model, tokens, states)
+
+        def forward() -> Tensor:
+            states = self.inputs.states(examples, fresh=fresh)
+            with precision(loaded.device):
+                return loaded.family.loss(loaded.model, tokens, states)
+
+        loss = run_whole(loaded.model, forward)
         count = (tokens["labels"][:, 1:] != IGNORED).sum()
         if world()[1] == 1:
             loss.backward()
@@ -147,8 +157,12 @@ class Trainer:
         dist.all_reduce(whole)
         return whole
 
-    def _sum_gradients(self) -> None:
-        """All ranks get the sum of their gradients, in one message."""
+    def _take_gradients(self) -> None:
+        """All ranks get the sum of their gradients, in one message; FSDP has summed those of parts."""
+        if self._is_sharded:
+            for name, parameter in self.adapted.parameters.items():
+                self._parts[name].grad = None if parameter.grad is None else local_part(parameter.grad)
+            return
         if world()[1] == 1:
             return
         gradients = [p.grad for p in self.adapted.parameters.values() if p.grad is not None]
@@ -157,21 +171,41 @@ class Trainer:
         for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
 
+    def _clip(self) -> None:
+        """Scales the gradient to at most `clip_norm`; of parts, by the norm of the whole."""
+        if not self._is_sharded:
+            torch.nn.utils.clip_grad_norm_(list(self.adapted.parameters.values()), self.schedule.clip_norm)
+            return
+        gradients = [part.grad for part in self._parts.values() if part.grad is not None]
+        square = torch.stack([gradient.float().square().sum() for gradient in gradients]).sum()
+        dist.all_reduce(square)
+        torch._foreach_mul_(gradients, (self.schedule.clip_norm / (square.sqrt() + 1e-6)).clamp(max=1.0))
+
     def state(self) -> dict[str, Any]:
-        """Everything the next step depends on, as tensors and plain values on the host."""
-        optimizer = self.optimizer.state_dict()
+        """Everything the next step depends on, on the host, as tensors and plain values; with FSDP, of all ranks."""
+        optimizer = _map_tensors(self.optimizer.state_dict(), lambda tensor: tensor.detach().cpu().clone())
+        if self._is_sharded:
+            parts: list[Any] = [None] * world()[1]
+            dist.all_gather_object(parts, optimizer)
+            optimizer = {"parts": parts}
         return {
             "step": self.step_number,
             "trained": self.adapted.state(),
-            "optimizer": _map_tensors(optimizer, lambda tensor: tensor.detach().cpu().clone()),
+            "optimizer": optimizer,
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on where `state` was taken. ValueError if it belongs to another base or method."""
+        """Goes on where `state` was taken. ValueError if it belongs to another base, method or number of workers."""
+        optimizer, (rank, ranks) = state["optimizer"], world()
+        parts = optimizer.get("parts", [optimizer])
+        if len(parts) != (ranks if self._is_sharded else 1):
+            raise ValueError(
+                f"the checkpoint is of {len(parts)} sharding worker(s), here are {ranks}; run as many again"
+            )
         self.adapted.load_state(state["trained"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(parts[rank if self._is_sharded else 0])
         self.step_number = state["step"]
         torch.set_rng_state(state["rng"])
         if state["cuda_rng"] is not None and self._device.type == "cuda":

@@ -14,7 +14,7 @@ import torch
 from vqlora.data.example import Example
 from vqlora.data.sets import Splits, default_cache, open_data
 from vqlora.models.load import Loaded, load
-from vqlora.recipe import Frames, FullFineTune, Recipe, to_json
+from vqlora.recipe import Frames, Recipe, to_json
 from vqlora.states import StateMemory, states_folder
 from vqlora.video.frames import FrameStore, Readable, clips_digest, readable
 
@@ -57,8 +57,8 @@ class Warm:
             return self._data[key]
 
     def base(self, recipe: Recipe, device: str) -> Loaded:
-        """The recipe's base, loaded once; full fine-tuning changes it and gets its own."""
-        key, is_changed = _base_key(recipe, device), isinstance(recipe.method, FullFineTune)
+        """The recipe's base, loaded once; a method that changes it gets its own."""
+        key, is_changed = _base_key(recipe, device), recipe.method.changes_base
         if key in self._bases and not is_changed:
             return self._bases[key]
         if torch.device(device).type == "cuda":  # a second base would take memory from the trial

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,18 +17,25 @@ from torch import Tensor, nn
 from vqlora.models.bits import report
 from vqlora.models.load import Loaded
 from vqlora.models.roles import role_of
+from vqlora.parts import whole, write
 from vqlora.recipe import Method, to_json
 
+ADAPTER = "default"  # PEFT's name for the only adapter; left out of state names
 PEFT_PREFIX = "base_model.model."
+PEFT_METHODS = ("lora", "ia3")  # whose adapters PEFT loads
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Adapted:
-    """A base with something to train. parameters: trained ones by name, fp32; they are the base's own or were added."""
+    """A base with something to train. parameters: trained ones by name; they are the base's own or were added.
+
+    They are fp32 but for full fine-tuning in bf16. undo: takes off what was added, None where there is nothing to.
+    """
 
     loaded: Loaded
     method: Method
     parameters: Mapping[str, nn.Parameter]
+    undo: Callable[[], None] | None = None
 
     @property
     def model(self) -> Any:
@@ -39,12 +47,12 @@ class Adapted:
 
     @property
     def is_removable(self) -> bool:
-        """Whether `remove` gives the base back; full fine-tuning overwrites it."""
-        return self.method.kind != "full"
+        """Whether `remove` gives the base back; full fine-tuning and PiSSA overwrite it."""
+        return not self.method.changes_base
 
     def state(self) -> dict[str, Tensor]:
         """Copies of the trained parameters on the host."""
-        return {name: parameter.detach().cpu().clone() for name, parameter in self.parameters.items()}
+        return {name: whole(parameter.detach()).cpu().clone() for name, parameter in self.parameters.items()}
 
     @torch.no_grad()
     def load_state(self, state: Mapping[str, Tensor]) -> None:
@@ -58,12 +66,12 @@ class Adapted:
         for name, parameter in self.parameters.items():
             if parameter.shape != state[name].shape:
                 raise ValueError(f"{name} is {tuple(state[name].shape)} in the adapter, {tuple(parameter.shape)} here")
-            parameter.copy_(state[name])
+            write(parameter, state[name])
 
     @property
     def _prefix(self) -> str:
-        """What PEFT puts before the names of a model's layers; full fine-tuning keeps the base's own names."""
-        return PEFT_PREFIX if self.method.kind == "lora" else ""
+        """What PEFT puts before the names of a model's layers; methods it does not have keep the base's own names."""
+        return PEFT_PREFIX if self.method.kind in PEFT_METHODS else ""
 
     def to_bytes(self) -> bytes:
         """The trained parameters as a safetensors file, named as PEFT does; metadata: the method, the base's digest."""
@@ -92,12 +100,38 @@ class Adapted:
 
     def remove(self) -> None:
         """Takes the adapter off; the base's modules are the very ones it had before."""
-        assert self.is_removable, "full fine-tuning changed the base; load it again"
-        for name, module in list(self.model.named_modules()):
-            if hasattr(module, "lora_A"):
-                self.model.set_submodule(name, module.base_layer)
-        if hasattr(self.model, "peft_config"):
-            del self.model.peft_config
+        assert self.is_removable, f"{self.method.kind} changed the base; load it again"
+        if self.undo is not None:
+            self.undo()
+
+
+def trained_names(model: nn.Module, *marks: str) -> dict[str, nn.Parameter]:
+    """{name: parameter} of those with a mark in their name, now trained and fp32; PEFT's adapter name left out."""
+    found = {}
+    for name, parameter in model.named_parameters():
+        if any(mark in name for mark in marks):
+            parameter.data = parameter.data.float()
+            found[name.replace(f".{ADAPTER}", "")] = parameter.requires_grad_(True)
+    return found
+
+
+def unwrap(model: Any) -> None:
+    """Puts the layers that adapters were wrapped around back into their places."""
+    for name, module in list(model.named_modules()):
+        if hasattr(module, "base_layer"):
+            model.set_submodule(name, module.base_layer)
+    if hasattr(model, "peft_config"):
+        del model.peft_config
+
+
+@contextmanager
+def declared_quantised(model: Any) -> Iterator[None]:
+    """PEFT picks its layers for quantised linears only on models that say so; a mixed plan may hold both."""
+    model.is_loaded_in_4bit = model.is_loaded_in_8bit = True
+    try:
+        yield
+    finally:
+        del model.is_loaded_in_4bit, model.is_loaded_in_8bit
 
 
 def adapter_digest(content: bytes) -> str:

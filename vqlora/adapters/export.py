@@ -2,7 +2,8 @@
 
     adapter_model.safetensors  adapter_config.json  README.md  record.json
 
-Full fine-tuning has no PEFT form: its `trained.safetensors` holds the trained parameters under the base's own names.
+What PEFT has no layer for (full fine-tuning, prefix, bottleneck) is `trained.safetensors`: the trained parameters under
+their names in the model, with the method in its metadata.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import json
 import tempfile
 from pathlib import Path
 
-from vqlora.adapters.adapted import PEFT_PREFIX
-from vqlora.recipe import Lora, recipe_from_json
+from vqlora.adapters.adapted import PEFT_METHODS, PEFT_PREFIX
+from vqlora.recipe import Bottleneck, FullFineTune, Ia3, Lora, Method, Prefix, recipe_from_json
 from vqlora.record import Record, record_to_json
 
 WEIGHTS, FULL_WEIGHTS = "adapter_model.safetensors", "trained.safetensors"
@@ -58,7 +59,7 @@ def adapter_files(weights: bytes, record: Record) -> dict[str, bytes]:
     """{name: content} of the folder; `weights` as `Adapted.to_bytes` gave them."""
     method = recipe_from_json(record.recipe).method
     files = {CARD: model_card(record).encode(), RECORD: (record_to_json(record) + "\n").encode()}
-    if isinstance(method, Lora):
+    if method.kind in PEFT_METHODS:
         config = _peft_config(weights, method, str(record.recipe["base"]))
         return {WEIGHTS: weights, CONFIG: config, **files}
     return {FULL_WEIGHTS: weights, **files}
@@ -78,36 +79,53 @@ def model_card(record: Record) -> str:
         batch=recipe.schedule.batch_size, seed=recipe.seed, scores="\n".join(rows), device=origin.device,
         train_gib=_number(cost.train_peak_gib), infer_gib=_number(cost.infer_peak_gib),
         latency=_number(cost.latency_ms), base_digest=origin.base_digest, data_digest=origin.data_digest,
-        commit=origin.commit, peft=PEFT_USE if isinstance(recipe.method, Lora) else "",
+        commit=origin.commit, peft=PEFT_USE if recipe.method.kind in PEFT_METHODS else "",
     )  # fmt: skip
 
 
-def _peft_config(weights: bytes, method: Lora, base: str) -> bytes:
+def _peft_config(weights: bytes, method: Method, base: str) -> bytes:
     """adapter_config.json as PEFT writes it, keys and layers sorted, so that equal adapters have equal files."""
     import safetensors.torch
 
-    from vqlora.adapters.lora import lora_config
+    from vqlora.adapters.ia3 import ia3_config
+    from vqlora.adapters.lora import PISSA, lora_config
 
-    suffix = ".lora_A.weight"
-    tensors = safetensors.torch.load(weights)
-    ranks = {
-        name.removeprefix(PEFT_PREFIX).removesuffix(suffix): tensor.shape[0]
-        for name, tensor in tensors.items()
-        if name.endswith(suffix)
-    }
-    config = lora_config(method, ranks)
+    shapes = {name.removeprefix(PEFT_PREFIX): tensor.shape for name, tensor in safetensors.torch.load(weights).items()}
+    if isinstance(method, Lora):
+        suffix = ".lora_A.weight"
+        ranks = {name.removesuffix(suffix): shape[0] for name, shape in shapes.items() if name.endswith(suffix)}
+        config = lora_config(method, ranks)
+        config.init_lora_weights = PISSA if method.init == "pissa" else True  # what the base is left with
+    else:
+        scaled = {name.removesuffix(".ia3_l"): shape for name, shape in shapes.items()}
+        config = ia3_config(list(scaled), [name for name, shape in scaled.items() if shape[0] == 1])
     config.base_model_name_or_path, config.inference_mode = base, True
     with tempfile.TemporaryDirectory() as folder:
         config.save_pretrained(folder)
         plain = json.loads((Path(folder) / CONFIG).read_text())
-    plain["target_modules"] = sorted(plain["target_modules"])
+    for name in ("target_modules", "feedforward_modules"):
+        if name in plain:
+            plain[name] = sorted(plain[name])
     return (json.dumps(plain, indent=1, sort_keys=True) + "\n").encode()
 
 
-def _method(method: object) -> str:
-    if isinstance(method, Lora):
-        return "LoRA " + ", ".join(f"rank {rank} on {role}" for role, rank in method.rank.items() if rank)
-    return "full fine-tuning"
+def _method(method: Method) -> str:
+    """A few words for a card."""
+    match method:
+        case Lora():
+            name = " ".join(("LoRA", *(part for part in (method.variant, method.init) if part)))
+            return f"{name} " + ", ".join(f"rank {rank} on {role}" for role, rank in method.rank.items() if rank)
+        case Bottleneck():
+            return "bottleneck adapters of " + ", ".join(
+                f"width {width} on {role}" for role, width in method.width.items() if width
+            )
+        case Prefix():
+            return f"a prefix of {method.tokens} tokens"
+        case Ia3():
+            return f"(IA)^3 on {', '.join(method.roles)}"
+        case FullFineTune():
+            return f"full fine-tuning of {', '.join(method.roles)}"
+    return method.kind
 
 
 def _number(value: float | None) -> str:

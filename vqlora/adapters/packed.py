@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vqlora.training import BETAS, EPSILON
+from vqlora.optimizers import BETAS, EPSILON
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ so the device never holds a 16-bit copy of what is stored in 4 or 8 bit.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -16,13 +17,17 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from vqlora.models.frozen8 import frozen8
 from vqlora.models.roles import CROSS_MODAL_IS_ATTENTION, check_roles, linear_layers, role_of, roles_of_base
+from vqlora.parts import local_part
 from vqlora.recipe import Bits
 
 BLOCK, NESTED_BLOCK = 64, 256  # weights per absmax, absmax values per second-level absmax (arXiv:2305.14314)
 CODE_BYTES = {"plain": 16 * 4, "nested": 16 * 4 + 256 * 4 + 4 + 4}  # code tables, offset and dtype-free scalars, fp32
 DENSE_BYTES = 2**30  # of dequantised copies on a CPU
 IN_4_BITS, IN_8_BITS = ("nf4", "fp4"), ("int8",)
+ADDED = ("lora_A", "ia3_l", "bottleneck", "prefix")  # children that an adapter adds to a module
+ADDED_NAMES = re.compile(r"\.(lora_|ia3_l|bottleneck|prefix)")
 INT8_THRESHOLD = 6.0  # activations above it are multiplied in 16 bit on a GPU (arXiv:2208.07339)
 
 # Notices a user can do nothing about: one per multiplication that bf16 inputs are cast to fp16 (the int8 GPU kernel has
@@ -57,7 +62,7 @@ def quantised_layer(dense: Any, layer_bits: int, bits: Bits, device: torch.devic
     weight = dense.weight.data.to(device)
     with torch.device("meta"):
         layer: Any = (
-            bnb.nn.Linear8bitLt(**shape, has_fp16_weights=False, threshold=INT8_THRESHOLD)
+            frozen8()(**shape, has_fp16_weights=False, threshold=INT8_THRESHOLD)
             if layer_bits == 8
             else bnb.nn.Linear4bit(
                 **shape,
@@ -160,7 +165,7 @@ def tensors_of(module: nn.Module) -> list[Tensor]:
 
 def storage_bytes(tensors: Iterable[Tensor]) -> int:
     """Bytes of the distinct storages behind `tensors`; views and tied weights count once."""
-    storages = (tensor.untyped_storage() for tensor in tensors)
+    storages = (local_part(tensor).untyped_storage() for tensor in tensors)
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
@@ -193,12 +198,13 @@ def report(model: nn.Module, model_type: str) -> dict[str, dict[str, Any]]:
     targets = {name for names in linear_layers(model, model_type).values() for name in names}
     for name, module in model.named_modules():
         own = list(module.parameters(recurse=False))
-        if not own and not hasattr(module, "lora_A"):
+        is_adapted = any(hasattr(module, mark) for mark in ADDED)
+        if not own and not is_adapted:
             continue
         row = out[role_of(model_type, name)]
         row["trainable"] += sum(p.numel() for p in own if p.requires_grad)
-        row["adapted_layers"] += hasattr(module, "lora_A")
-        if "lora_" in name:
+        row["adapted_layers"] += is_adapted
+        if ADDED_NAMES.search(name):
             continue
         tensors[role_of(model_type, name)] += tensors_of(module)
         row["parameters"] += sum(_logical_size(module, p) for p in own)

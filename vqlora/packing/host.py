@@ -83,7 +83,7 @@ def work(config: Mapping[str, Any]) -> None:
         if not threads:
             shared = key = None
         order, plain = "wait", None
-        if len(threads) < config["together"]:
+        if len(threads) < (shared.room() if shared else 1):
             order, plain = ray.get(board.take.remote(worker, key))
         if order == "leave":
             break
@@ -117,6 +117,12 @@ class Shared:
         with self._lock:
             self._pack = self._pack or Pack(self._warm.base(recipe, self._device), capacity=self._capacity)
             return self._pack
+
+    def room(self) -> int:
+        """How many trials may run at once: on a GPU one until it was probed, then as many as fit."""
+        if self._device == "cpu":
+            return self._capacity
+        return min(self._capacity, self._pack.room()) if self._pack else 1
 
 
 def _run(

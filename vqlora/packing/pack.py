@@ -23,7 +23,7 @@ from vqlora.adapters.packed import Slot, Stack, slot_of
 from vqlora.cost import StepProbe, is_out_of_memory
 from vqlora.data.example import Example
 from vqlora.inputs import Inputs
-from vqlora.models.bits import dense_copies, multiply_dense
+from vqlora.models.bits import dense_copies, model_bytes, multiply_dense
 from vqlora.models.load import Loaded
 from vqlora.models.roles import role_of
 from vqlora.packing.steps import Pair, Wish, answers, each, losses_of, train
@@ -78,6 +78,17 @@ class Pack:
             free = torch.cuda.mem_get_info(self.loaded.device)[0]
             self._dense = dense_copies(self.loaded.model, free / 2)
         return multiply_dense(self._dense)
+
+    def room(self) -> int:
+        """How many trials fit on the GPU by the costliest probe so far; 1 before the first."""
+        peaks = [probe.peak_bytes for probe in list(self.costs.values()) if probe.peak_bytes]
+        if not peaks:
+            return 1
+        device, base = self.loaded.device, model_bytes(self.loaded.model)
+        copies = sum(weight.nbytes for weight in (self._dense or {}).values())
+        whole = torch.cuda.get_device_properties(device).total_memory
+        capped = whole * torch.cuda.get_per_process_memory_fraction(torch.cuda.current_device())
+        return fitting(capped - base - copies, max(peaks) - base)
 
     def serve(self, wish: Wish) -> Any:
         """Waits until the wish has been served; its result. Raises what went wrong with it alone."""
@@ -141,6 +152,11 @@ class Pack:
             state, seat.found, seat.roles = alone.state(), alone.found(), alone.trained_roles
             alone.remove()
         seat.number = self.stack.join(slot_of(wanted, method), state)
+
+
+def fitting(free_bytes: float, trial_bytes: float) -> int:
+    """Trials that fit beside the base, with a tenth left for what lies between tensors; at least the one probed."""
+    return max(1, int(0.9 * free_bytes / max(1.0, trial_bytes)))
 
 
 class Seat:

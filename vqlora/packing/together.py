@@ -21,9 +21,10 @@ from vqlora.cost import PROBE_STEPS, StepProbe, held_by_others, is_out_of_memory
 from vqlora.data.example import Example
 from vqlora.finetune import Outcome, Progress, Silent, Trial, check_recipe, out_of_memory
 from vqlora.inputs import Inputs
+from vqlora.optimizers import BETAS, EPSILON
 from vqlora.packing.pack import Pack, Seat
 from vqlora.recipe import Recipe, Schedule, to_json
-from vqlora.training import BETAS, EPSILON, Trainer, batch_order, learning_rate, paired
+from vqlora.training import Trainer, batch_order, learning_rate, paired
 from vqlora.warm import Warm
 
 

@@ -23,6 +23,7 @@ from vqlora.store import StudyStore
 CLOSE_SECONDS = 60.0  # for a stopped trial to write its record
 LEAVE_SECONDS = 5.0  # for workers to leave by themselves; then they are killed, and have nothing to lose
 POLL_SECONDS = 0.1
+SLOTS = 16  # trials that share their steps on a GPU at most: more would wait for arithmetic, not for launches
 CONTROLLER_RETRIES = 2
 
 
@@ -42,13 +43,14 @@ class Turns:
         self._runtime = runtime
         self.workers = max(1, min(devices.count, trials, runtime.concurrency or trials))
         # one more than there are places: the next trial waits on the board when one is free
-        self.concurrency = self.workers * runtime.together + 1
+        together = runtime.together or (SLOTS if devices.is_gpu else 1)
+        self.concurrency = self.workers * together + 1
         self._config = {
             "board": f"{self._label} board",
             "storage": runtime.storage,
             "is_gpu": devices.is_gpu,
             "waits": obeys_scheduler,
-            "together": runtime.together,
+            "together": together,
             "memory_cap_gib": runtime.memory_cap_gib,
         }
         self._plan = {

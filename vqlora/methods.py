@@ -1,0 +1,211 @@
+"""Ways to adapt a base, as a recipe names them: frozen and self-checking. What they do to a model: `vqlora.adapters`.
+
+A field that is None stands as it was before the field existed, so earlier recipes keep their fingerprints. Standard
+library only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+ROLES = ("text", "vision", "cross_modal", "audio")
+UPDATES = ("stochastic", "kahan")
+VARIANTS = ("dora",)
+INITS = ("pissa", "eva", "loftq")
+PLACES = ("attention", "mlp")
+
+
+def require(condition: bool, message: str) -> None:
+    """ValueError with the message unless the condition holds."""
+    if not condition:
+        raise ValueError(message)
+
+
+def require_roles(name: str, mapping: Mapping[str, Any]) -> None:
+    """ValueError if a mapping by role names another one."""
+    unknown = sorted(set(mapping) - set(ROLES))
+    require(not unknown, f"{name} names the role {unknown[0]!r}; use one of {ROLES}" if unknown else "")
+
+
+def _require_choice(name: str, value: str | None, known: tuple[str, ...]) -> None:
+    require(value is None or value in known, f"{name} {value!r} is unknown; use one of {known}, or None")
+
+
+def _require_sizes(name: str, sizes: Mapping[str, int]) -> None:
+    """{role: whole number >= 0}, one of them above 0."""
+    require_roles(name, sizes)
+    short = name.rpartition(".")[2]
+    for role, size in sizes.items():
+        require(
+            type(size) is int and size >= 0,
+            f"{short} {size!r} for {role} is not a whole number >= 0; 0 leaves the role without adapters",
+        )
+    require(any(sizes.values()), f"{short} is 0 in every role of {dict(sizes)}; give one a {short}, or use ZeroShot")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """How a base is adapted. Subclasses are the known methods; `kind` names them in records."""
+
+    kind: ClassVar[str] = ""
+
+    @property
+    def adapted_roles(self) -> tuple[str, ...]:
+        """The roles it trains something in."""
+        return ()
+
+    @property
+    def changes_base(self) -> bool:
+        """Whether it overwrites the base's own weights, so that no other trial can go on with them."""
+        return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroShot(Method):
+    """The base as it is: nothing is trained.
+
+    probe: training clips from which `vqlora.probe` measures what predicts other trials; needs 16 bits everywhere.
+    """
+
+    kind: ClassVar[str] = "zero_shot"
+    probe: int | None = None
+
+    def __post_init__(self) -> None:
+        require(self.probe is None or self.probe >= 2, f"probe of {self.probe} clips; give at least 2, or None")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullFineTune(Method):
+    """All parameters of the named roles are trained; needs 16 bits there. Of cross_modal alone: projector-only.
+
+    update: None keeps fp32 weights; the others train bf16 weights on a GPU and on a CPU alike, so that a 7B base fits
+    one 80 GB GPU: 'stochastic' rounds each update up or down by chance (arXiv:2010.06192), 'kahan' carries what was
+    rounded off in a bf16 compensation.
+    """
+
+    kind: ClassVar[str] = "full"
+    roles: tuple[str, ...] = ("text", "cross_modal")
+    update: str | None = None
+
+    def __post_init__(self) -> None:
+        require(bool(self.roles), "full fine-tuning of no role trains nothing; name one, or use ZeroShot")
+        require_roles("FullFineTune.roles", dict.fromkeys(self.roles))
+        _require_choice("update", self.update, UPDATES)
+
+    @property
+    def adapted_roles(self) -> tuple[str, ...]:
+        return self.roles
+
+    @property
+    def changes_base(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora(Method):
+    """Low-rank adapters, y = W x + s B A x (arXiv:2106.09685), rank per role.
+
+    rank: {role: rank}; 0 or absent means no adapter there.
+    alpha: the numerator of s; with `rslora` s = alpha / sqrt(rank) (arXiv:2312.03732), else alpha / rank.
+    variant: 'dora' trains magnitude and direction apart (arXiv:2402.09353).
+    init: 'pissa' from the principal components of W (arXiv:2404.02948), 'eva' from those of the layer's inputs on
+    training clips, ranks as given (arXiv:2410.07170), 'loftq' from those of what quantisation lost, once
+    (arXiv:2310.08659). rate_ratio: B's learning rate over A's, LoRA+ (arXiv:2402.12354).
+    """
+
+    kind: ClassVar[str] = "lora"
+    rank: Mapping[str, int]
+    alpha: float = 16.0
+    rslora: bool = True
+    dropout: float = 0.0
+    variant: str | None = None
+    init: str | None = None
+    rate_ratio: float | None = None
+
+    def __post_init__(self) -> None:
+        _require_sizes("Lora.rank", self.rank)
+        require(self.alpha > 0, f"alpha {self.alpha} must be > 0")
+        require(0 <= self.dropout < 1, f"dropout {self.dropout} must be in [0, 1)")
+        _require_choice("variant", self.variant, VARIANTS)
+        _require_choice("init", self.init, INITS)
+        require(self.rate_ratio is None or self.rate_ratio > 0, f"rate_ratio {self.rate_ratio} must be > 0")
+        require(
+            not (self.variant and self.init in ("pissa", "loftq")),
+            f"init {self.init!r} starts with B A not zero, which {self.variant!r} has no magnitude for: use one",
+        )
+
+    @property
+    def adapted_roles(self) -> tuple[str, ...]:
+        return tuple(role for role, rank in self.rank.items() if rank)
+
+    @property
+    def changes_base(self) -> bool:
+        return self.init == "pissa"
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is A and B at their usual start and rate, which trials can share their steps with."""
+        return not (self.dropout or self.variant or self.init or self.rate_ratio)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prefix(Method):
+    """Prefix tuning (arXiv:2101.00190): `tokens` trained keys and values before every self-attention of the text.
+
+    They start as keys and values of a training clip. The tokens of the text keep the positions that they have without
+    a prefix, so rotary and multi-axis positions (M-RoPE) need no change.
+    """
+
+    kind: ClassVar[str] = "prefix"
+    tokens: int = 16
+
+    def __post_init__(self) -> None:
+        require(type(self.tokens) is int and self.tokens >= 1, f"prefix tokens {self.tokens!r} must be >= 1")
+
+    @property
+    def adapted_roles(self) -> tuple[str, ...]:
+        return ("text",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bottleneck(Method):
+    """Adapters in series (arXiv:1902.00751): y + Up(gelu(Down(LayerNorm(y)))), `width` per role; Up = 0 at the start.
+
+    places: after the 'mlp' of every block (arXiv:2005.00247), or after 'attention' too.
+    """
+
+    kind: ClassVar[str] = "bottleneck"
+    width: Mapping[str, int]
+    places: tuple[str, ...] = ("mlp",)
+
+    def __post_init__(self) -> None:
+        _require_sizes("Bottleneck.width", self.width)
+        unknown = [place for place in self.places if place not in PLACES]
+        require(bool(self.places) and not unknown, f"places {self.places} must be some of {PLACES}")
+
+    @property
+    def adapted_roles(self) -> tuple[str, ...]:
+        return tuple(role for role, width in self.width.items() if width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ia3(Method):
+    """One trained factor for every key, value and inner feed-forward activation of the roles (arXiv:2205.05638)."""
+
+    kind: ClassVar[str] = "ia3"
+    roles: tuple[str, ...] = ("text",)
+
+    def __post_init__(self) -> None:
+        require(bool(self.roles), "IA3 on no role trains nothing; name one, or use ZeroShot")
+        require_roles("Ia3.roles", dict.fromkeys(self.roles))
+
+    @property
+    def adapted_roles(self) -> tuple[str, ...]:
+        return self.roles
+
+
+METHODS: dict[str, type[Method]] = {
+    method.kind: method for method in (ZeroShot, FullFineTune, Lora, Prefix, Bottleneck, Ia3)
+}
