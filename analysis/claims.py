@@ -42,9 +42,9 @@ class Margin:
 
     def sentence(self, left: str, right: str, what: str) -> str:
         """What may be said, in words."""
-        known = f"(p {self.p_not_worse:.2g}, margin {self.margin:g}, alpha {self.alpha:g})"
+        known = f"(p {self.p_not_worse:.2g}, margin {self.margin:.3g}, alpha {self.alpha:g})"
         if self.equal:
-            equal = f"(p {self.p_equal:.2g}, margin {self.margin:g}, alpha {self.alpha:g})"
+            equal = f"(p {self.p_equal:.2g}, margin {self.margin:.3g}, alpha {self.alpha:g})"
             return f"{left} equals {right} in {what} within the margin {equal}"
         if self.not_worse:
             return f"{left} is not worse than {right} in {what} by the margin {known}"

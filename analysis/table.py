@@ -21,6 +21,7 @@ import pandas as pd
 from analysis.order import in_order
 from vqlora.record import Cost, Record, Status, record_from_json
 from vqlora.store import find_study
+from vqlora.strips import GALLERY
 
 OWN_COLUMNS = ("trial", "config", "method", "seed", "status", "device", "skipped", "error")
 MEANS = ("cider", "rouge_l")  # scores of a split that are the mean of its clips
@@ -47,7 +48,10 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """A study as read. records: each asked experiment once; examples: {trial: rows of examples.jsonl}."""
+    """A study as read. records: each asked experiment once; examples: {trial: rows of examples.jsonl}.
+
+    gallery: strips of frames as JPEG, see `vqlora.strips`.
+    """
 
     study: str
     version: str
@@ -55,6 +59,7 @@ class Evidence:
     records: tuple[Record, ...]
     examples: Mapping[str, Sequence[Mapping[str, Any]]]
     left_out: tuple[LeftOut, ...]
+    gallery: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -111,6 +116,7 @@ def collect(
     *,
     asked: Asked,
     broken: Sequence[LeftOut] = (),
+    gallery: Mapping[str, bytes] | None = None,
 ) -> Evidence:
     """Valid records -> Evidence; ValueError for none at all and for records of more than one study."""
     if not records:
@@ -137,6 +143,7 @@ def collect(
         records=kept,
         examples=agreeing,
         left_out=tuple(left_out),
+        gallery=gallery or {},
     )
 
 
@@ -243,7 +250,9 @@ def _read_stored(where: str, version: str | None) -> Evidence:
         except ValueError as error:
             broken.append(LeftOut(what=f"per-clip scores of {record.trial}", reason=str(error)))
     try:
-        return collect(stored.records, examples, asked=asked_from_json(store.asked() or {}), broken=broken)
+        asked, strips = asked_from_json(store.asked() or {}), store.place.inside(GALLERY)
+        gallery = _strips({name: strips.read(name) for name in strips.files()})
+        return collect(stored.records, examples, asked=asked, broken=broken, gallery=gallery)
     except ValueError as error:
         raise ValueError(f"{where!r}: {error}") from error
 
@@ -261,7 +270,9 @@ def _read_committed(path: Path) -> Evidence:
     plain = path.with_suffix(".study.json")
     asked = asked_from_json(json.loads(plain.read_text()) if plain.is_file() else {})
     try:
-        return collect(records, _examples(path.with_suffix(".examples.jsonl.gz")), asked=asked, broken=broken)
+        examples = _examples(path.with_suffix(".examples.jsonl.gz"))
+        gallery = _strips({one.name: one.read_bytes() for one in sorted(path.with_suffix(".gallery").glob("*.jpg"))})
+        return collect(records, examples, asked=asked, broken=broken, gallery=gallery)
     except ValueError as error:
         raise ValueError(f"{str(path)!r}: {error}") from error
 
@@ -274,6 +285,11 @@ def _examples(path: Path) -> dict[str, list[dict[str, Any]]]:
                 row = json.loads(line)
                 found.setdefault(row.pop("trial"), []).append(row)
     return found
+
+
+def _strips(files: Mapping[str, bytes | None]) -> dict[str, bytes]:
+    """Those that are JPEG pictures; what else lies there is not shown."""
+    return {name: content for name, content in sorted(files.items()) if content and content.startswith(b"\xff\xd8\xff")}
 
 
 def asked_from_json(plain: Mapping[str, Any]) -> Asked:

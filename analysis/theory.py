@@ -1,4 +1,4 @@
-"""Before a trial runs: loss gap of a bit plan, loss against rank, memory, latency; and how well that came true.
+"""Before a trial runs: loss gap of a bit plan, loss against rank, memory, latency. What came true is for `agreement`.
 
 Formulas, assumptions and bounds are derived in `THEORY.md` under the same headings. Plain arrays in, numpy only.
 """
@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Floats = NDArray[np.float64]
+from analysis.agreement import Floats, finite
+
 GIB = 2**30
 
 
@@ -30,7 +31,7 @@ def output_error(error: ArrayLike, inputs: ArrayLike) -> float:
 
     error: W - Q(W), [out, in]; inputs: E[x x^T], [in, in], or its diagonal, [in]. ValueError for other shapes.
     """
-    lost, moments = _array(error, "error"), _array(inputs, "inputs")
+    lost, moments = finite(error, "error"), finite(inputs, "inputs")
     if lost.ndim != 2 or moments.shape not in ((lost.shape[1],), (lost.shape[1],) * 2):
         raise ValueError(f"error of shape {lost.shape} and inputs of {moments.shape} are not [out, in] and [in, in]")
     weighted = lost * moments if moments.ndim == 1 else lost @ moments
@@ -58,13 +59,21 @@ def bit_gap(output_errors: ArrayLike, gradient_energies: ArrayLike, widths: Arra
     return Gap(expected=float((aligned / outputs).sum()), bound=float(aligned.sum()))
 
 
+def bit_drift(products: ArrayLike) -> float:
+    """The same rise to first order, -sum_l E sum_t g_t d_t; zero at a stationary point, the larger part far from one.
+
+    products: E over clips of a layer's gradient times its output error, summed over the clip's tokens, [l].
+    """
+    return -float(finite(products, "products").sum())
+
+
 def uniform_error(bits: ArrayLike, *, block: int) -> Floats:
     """Relative squared error of normal weights rounded evenly between -absmax and absmax of each block.
 
     E[absmax^2] / (3 (2^bits - 2)^2), with 2^bits - 1 levels; E[absmax^2] of `block` standard normal numbers by
     integration. Bits of at least 2. NF4's code book leaves 28 % less than this at 4 bits and blocks of 64.
     """
-    wide = _array(bits, "bits")
+    wide = finite(bits, "bits")
     if (wide < 2).any() or block < 2:
         raise ValueError(f"bits {wide.min():g} and block {block}: both must be at least 2")
     grid = np.linspace(0, 12, 6001)
@@ -96,24 +105,40 @@ class Tail(NamedTuple):
     high: Floats
 
 
-def sketched_tail(first: ArrayLike, second: ArrayLike, ranks: ArrayLike, *, inputs: int) -> Tail:
-    """The tail of a layer's gradient G from two probe sketches Y = G A^T, [out, q], A with random orthonormal rows.
+class Sketch(NamedTuple):
+    """What two probe sketches tell of a gradient G, scaled to it: squared singular values of a sketch, [q], the energy
+    of one along the other's left singular vectors, [q], and the energy of G. Of several layers: their sums."""
 
-    inputs: columns of G. low: the singular values of both sketches, whose head holds energy of the tail too. high: what
-    the directions of one sketch miss of the other. A rank beyond q is refused: the sketch knows nothing of it.
-    """
-    one, two = _array(first, "first"), _array(second, "second")
-    wanted = _positive(ranks, "ranks").astype(int)
-    if one.shape != two.shape or one.ndim != 2 or wanted.max() > one.shape[1]:
-        raise ValueError(f"sketches {one.shape}, {two.shape} and rank {wanted.max()}: give two [out, q] with q >= rank")
-    scale = inputs / one.shape[1]
-    low, high = np.zeros(wanted.size), np.zeros(wanted.size)
+    own: Floats
+    seen: Floats
+    energy: float
+
+
+def sketch_of(first: ArrayLike, second: ArrayLike, *, inputs: int) -> Sketch:
+    """From Y = G A^T, [out, q], for two A of random orthonormal rows; inputs: columns of G. Means over both orders."""
+    one, two = finite(first, "first"), finite(second, "second")
+    if one.shape != two.shape or one.ndim != 2:
+        raise ValueError(f"sketches {one.shape} and {two.shape}: give two [out, q]")
+    scale, own, seen = inputs / one.shape[1] / 2, np.zeros(min(one.shape)), np.zeros(min(one.shape))
     for mine, other in ((one, two), (two, one)):
         left, values, _ = np.linalg.svd(mine, full_matrices=False)
-        low += tail(values, wanted) * scale / 2
-        seen = np.concatenate([[0.0], np.cumsum(((left.T @ other) ** 2).sum(axis=1))])
-        high += ((other**2).sum() - seen[wanted]) * scale / 2
-    return Tail(low=low, high=high)
+        own += scale * values**2
+        seen += scale * ((left.T @ other) ** 2).sum(axis=1)
+    return Sketch(own=own, seen=seen, energy=scale * float((one**2).sum() + (two**2).sum()))
+
+
+def sketched_tail(sketch: Sketch, ranks: ArrayLike) -> Tail:
+    """The tail of a gradient from its sketch. low: of the sketch's own values, whose head holds energy of the tail too.
+
+    high: what the directions of one sketch miss of the other. ValueError for a rank beyond q: nothing is known of it.
+    """
+    wanted, own, seen = (
+        _positive(one, name) for one, name in ((ranks, "ranks"), (sketch.own, "own"), (sketch.seen, "seen"))
+    )
+    if wanted.max() > own.size:
+        raise ValueError(f"rank {wanted.max():g} is beyond the sketch's {own.size} columns; ask for a wider sketch")
+    caught = np.concatenate([[0.0], np.cumsum(seen)])[wanted.astype(int)]
+    return Tail(low=tail(np.sqrt(own), wanted), high=np.maximum(sketch.energy - caught, 0.0))
 
 
 def rank_gap(tails: ArrayLike, curvatures: ArrayLike) -> Floats:
@@ -181,90 +206,8 @@ def latency_ms(
     return 1e3 * whole
 
 
-# ---- predicted against measured ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Agreement:
-    """Rank correlation with its interval, and measured = slope predicted + intercept.
-
-    beyond_noise: pairs whose measured difference exceeds twice its seed noise; concordant: the share of them that the
-    prediction orders alike, None without any.
-    """
-
-    spearman: float
-    low: float
-    high: float
-    slope: float
-    intercept: float
-    slope_low: float
-    slope_high: float
-    points: int
-    beyond_noise: int
-    concordant: float | None
-
-
-def agreement(
-    predicted: ArrayLike, measured: ArrayLike, *, seed_sd: float, rng: np.random.Generator, resamples: int = 2000
-) -> Agreement:
-    """Predictions against held-out measurements, [n] each; 95 % percentile intervals over configurations.
-
-    seed_sd: the standard deviation of one measurement. ValueError for NaN, for fewer than 5 and for constant values.
-    """
-    x, y = _array(predicted, "predicted"), _array(measured, "measured")
-    if x.shape != y.shape or x.ndim != 1 or x.size < 5:
-        raise ValueError(f"{x.size} predictions of {y.size} measurements; it takes at least 5, one for each")
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
-        raise ValueError("all predictions or all measurements are equal; there is no order to agree on")
-    draws = rng.integers(x.size, size=(resamples, x.size))
-    draws = draws[(np.ptp(x[draws], axis=1) > 0) & (np.ptp(y[draws], axis=1) > 0)]
-    orders = [_correlation(_ranks(x[row]), _ranks(y[row])) for row in draws]
-    slopes = [_slope(x[row], y[row]) for row in draws]
-    apart = np.abs(y[:, None] - y) > 2 * np.sqrt(2) * seed_sd
-    pairs = np.triu(apart, 1)
-    alike = np.sign(x[:, None] - x) == np.sign(y[:, None] - y)
-    slope = _slope(x, y)
-    return Agreement(
-        spearman=_correlation(_ranks(x), _ranks(y)),
-        low=float(np.quantile(orders, 0.025)),
-        high=float(np.quantile(orders, 0.975)),
-        slope=slope,
-        intercept=float(y.mean() - slope * x.mean()),
-        slope_low=float(np.quantile(slopes, 0.025)),
-        slope_high=float(np.quantile(slopes, 0.975)),
-        points=x.size,
-        beyond_noise=int(pairs.sum()),
-        concordant=float(alike[pairs].mean()) if pairs.any() else None,
-    )
-
-
-def _ranks(values: Floats) -> Floats:
-    """Ranks from 0, ties at their mean."""
-    _, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts + 1) / 2)[codes]
-
-
-def _correlation(x: Floats, y: Floats) -> float:
-    one, two = x - x.mean(), y - y.mean()
-    return float(one @ two / np.sqrt((one @ one) * (two @ two)))
-
-
-def _slope(x: Floats, y: Floats) -> float:
-    centred = x - x.mean()
-    return float(centred @ y / (centred @ centred))
-
-
-def _array(values: ArrayLike, name: str) -> Floats:
-    found = np.array(values, dtype=np.float64)
-    if not np.isfinite(found).all():
-        raise ValueError(
-            f"{name} holds {int((~np.isfinite(found)).sum())} NaN or infinite values; leave them out first"
-        )
-    return found
-
-
 def _positive(values: ArrayLike, name: str) -> Floats:
-    found = _array(values, name)
+    found = finite(values, name)
     if (found < 0).any():
         raise ValueError(f"{name} holds {found.min():g}; it cannot be negative")
     return found

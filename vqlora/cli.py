@@ -140,6 +140,17 @@ def shapes(given: argparse.Namespace) -> int:
     return 0
 
 
+def gallery(given: argparse.Namespace) -> int:
+    """Frames for a study's report, where its clips are at hand; 1 where some are missing."""
+    from vqlora.gallery import write_gallery
+
+    written, reasons = write_gallery(given.where)
+    print(f"{written} strips of frames written")
+    for reason in reasons:
+        print(f"missing: {reason}")
+    return int(bool(reasons))
+
+
 def _device(given: argparse.Namespace) -> str:
     if given.device:
         return given.device
@@ -203,6 +214,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--preset", default="tiny", help="tiny, small or full (%(default)s)")
     one.add_argument("--size", type=int, default=112, help="side in pixels, a multiple of 112 (%(default)s)")
     one.set_defaults(run=shapes)
+    one = commands.add_parser("gallery", help="frames of a study's clips for its report")
+    one.add_argument("where", metavar="STUDY_OR_RECORDS", help="STORAGE/STUDY or NAME.jsonl")
+    one.set_defaults(run=gallery)
     one = commands.add_parser("inspect", help="roles, parameters and linear layers of a base")
     one.add_argument("base", metavar="BASE", help="embedded:NAME, random:NAME, a folder or a hub id")
     one.set_defaults(run=inspect)

@@ -20,6 +20,7 @@ from vqlora.evaluation import Alone, Asked, Evaluation, answer, evaluate
 from vqlora.inputs import Inputs, precision
 from vqlora.models.bits import bits_by_role
 from vqlora.models.load import check_checkpoint, model_type_of
+from vqlora.probe import asked_probe
 from vqlora.recipe import Recipe, ZeroShot
 from vqlora.record import Cost, Status
 from vqlora.sharding import gathered
@@ -72,6 +73,7 @@ class Outcome:
     examples: Sequence[Mapping[str, Any]] = ()
     skipped: Sequence[Mapping[str, str]] = ()
     model: Mapping[str, Any] = field(default_factory=dict)
+    probe: Mapping[str, Any] = field(default_factory=dict)
     adapter_state: bytes | None = None
     data_digest: str | None = None
     clips_digest: str | None = None
@@ -268,6 +270,7 @@ class Trial:
             examples=[row for evaluation in done.values() for row in evaluation.rows],
             skipped=self.data.skipped,
             model=found,
+            probe=asked_probe(self.recipe, self.inputs, self.data.splits["train"]) if test else {},
             adapter_state=state,
             data_digest=self.data.digest,
             clips_digest=self.data.clips_digest,

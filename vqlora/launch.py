@@ -141,6 +141,9 @@ def _write_asked(store: StudyStore, study: Study, listed: Sequence[Asked]) -> No
 
 def _report(store: StudyStore, runtime: Runtime) -> None:
     """Builds the HTML in a process of its own: analysis reads records and nothing of this package's running half."""
+    from vqlora.gallery import keep_strips
+
+    keep_strips(store)
     where = store.place.url
     command = [sys.executable, "-m", "analysis", "report", where]
     if store.place.is_local:

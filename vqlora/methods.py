@@ -68,9 +68,16 @@ class Method:
 
 @dataclass(frozen=True, kw_only=True)
 class ZeroShot(Method):
-    """The base as it is: nothing is trained."""
+    """The base as it is: nothing is trained.
+
+    probe: training clips from which `vqlora.probe` measures what predicts other trials; needs 16 bits everywhere.
+    """
 
     kind: ClassVar[str] = "zero_shot"
+    probe: int | None = None
+
+    def __post_init__(self) -> None:
+        require(self.probe is None or self.probe >= 2, f"probe of {self.probe} clips; give at least 2, or None")
 
 
 @dataclass(frozen=True, kw_only=True)

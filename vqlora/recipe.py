@@ -147,6 +147,9 @@ class Recipe:
         _require(self.max_new_tokens >= 1, f"max_new_tokens {self.max_new_tokens} must be >= 1")
         _require(0 <= self.max_skipped_share <= 1, f"max_skipped_share {self.max_skipped_share} must be in [0, 1]")
         _require(self.seed >= 0, f"seed {self.seed} must be >= 0")
+        if isinstance(self.method, ZeroShot) and self.method.probe:
+            low = sorted(role for role, bits in self.bits.plan.items() if bits != 16)
+            _require(not low, f"a probe quantises weights itself, so {low} must stay at 16 bits")
         if isinstance(self.method, FullFineTune):
             low = [role for role in self.method.roles if self.bits.of(role) != 16]
             _require(not low, f"full fine-tuning of {low} needs 16 bits there; quantised weights have no gradient")

@@ -85,7 +85,8 @@ class Record:
 
     point: the study's axes as scalars, a row of the result table as it stands. curve: rows with at least `step`
     and `loss` (training) or `val.*`. model: per role, layers quantised and adapted as found after building.
-    skipped: clips left out, each {'id', 'reason'}. started_at/ended_at: UTC, ISO 8601.
+    skipped: clips left out, each {'id', 'reason'}. started_at/ended_at: UTC, ISO 8601. probe: what `vqlora.probe`
+    measured of the base, empty in trials that were not asked for it.
     """
 
     study: str
@@ -107,6 +108,7 @@ class Record:
     started_at: str | None = None
     ended_at: str | None = None
     adapter: str | None = None
+    probe: Mapping[str, Any] = field(default_factory=dict[str, Any])
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:

@@ -195,6 +195,7 @@ def _record(asked: Asked, outcome: Outcome, where: Provenance, attempt: int, sta
         cost=outcome.cost,
         curve=outcome.curve,
         model=outcome.model,
+        probe=outcome.probe,
         skipped=outcome.skipped,
         error=outcome.error,
         attempt=attempt,

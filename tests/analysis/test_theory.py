@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from analysis import table
+from analysis.agreement import agreement, calibrated
 from analysis.configs import finished
 from analysis.theory import (
     GIB,
     Device,
-    agreement,
+    bit_drift,
     bit_gap,
     effective_bits,
     inference_gib,
@@ -18,6 +19,7 @@ from analysis.theory import (
     output_error,
     pass_seconds,
     rank_gap,
+    sketch_of,
     sketched_tail,
     tail,
     training_gib,
@@ -107,7 +109,7 @@ def test_the_true_tail_lies_between_the_two_estimates_from_sketches():
     lows, highs = [], []
     for _ in range(60):
         sketches = [gradient @ np.linalg.qr(draw.normal(size=(inputs, width)))[0] for _ in range(2)]
-        found = sketched_tail(*sketches, ranks, inputs=inputs)
+        found = sketched_tail(sketch_of(*sketches, inputs=inputs), ranks)
         lows.append(found.low)
         highs.append(found.high)
     assert (np.mean(lows, axis=0) < truth).all() and (truth < np.mean(highs, axis=0)).all()
@@ -165,7 +167,7 @@ def test_inputs_are_not_touched():
         (lambda: bit_gap([1, 2], [1], [1], tokens=1), "one per layer"),
         (lambda: tail([1, np.nan], [1]), "NaN"),
         (lambda: tail([1, -1], [1]), "negative"),
-        (lambda: sketched_tail(np.ones((4, 2)), np.ones((4, 2)), [3], inputs=8), "q >= rank"),
+        (lambda: sketched_tail(sketch_of(np.ones((4, 2)), np.ones((4, 2)), inputs=8), [3]), "wider sketch"),
         (lambda: rank_gap([[1, 2]], [0.0]), "> 0 per layer"),
         (lambda: uniform_error(1, block=64), "at least 2"),
         (lambda: Device(flops=0, bytes_per_second=1), "positive peaks"),
@@ -200,3 +202,23 @@ def test_peaks_of_other_bits_follow_from_the_activations_at_one():
 
 def _parts(record):
     return {"base_bytes": record.cost.base_bytes, "trained": record.cost.trainable_params}
+
+
+def test_calibration_on_the_others_finds_a_scale_and_never_sees_its_own_point():
+    x = np.array([1.0, 2, 3, 4, 5, 6])
+    assert calibrated(x, 3 * x + 2) == pytest.approx(3 * x + 2)
+    odd = np.where(np.arange(6) == 2, 100.0, 3 * x + 2)
+    assert calibrated(x, odd)[2] == pytest.approx(11)
+
+
+def test_the_drift_is_the_first_order_rise_of_a_quadratic():
+    draw = rng(11)
+    weights, target, inputs = draw.normal(size=(5, 4)), draw.normal(size=(40, 5)), draw.normal(size=(40, 4))
+    lost = 1e-4 * draw.normal(size=weights.shape)
+
+    def loss(matrix):
+        return 0.5 * ((inputs @ matrix.T - target) ** 2).sum() / 40
+
+    gradient = inputs @ weights.T - target
+    products = (gradient * (inputs @ lost.T)).sum(axis=1)
+    assert bit_drift([products.mean()]) == pytest.approx(loss(weights - lost) - loss(weights), rel=1e-2)

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ from known_truth import Maker, Truth, provenance
 from analysis import table, views
 from analysis.configs import amount, configurations, number
 from analysis.reports import general, rank_bits
+from analysis.trends import law_of
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +128,16 @@ def test_thirteen_trials_of_one_seed_are_enough_for_a_verdict():
     assert found.findings[0].clear
     assert "1 pair x 96 clips, clips resampled, so the noise between seeds is not in it" in found.findings[0].basis
     assert "12 configurations" in next(one.basis for one in found.findings if "effect of rank" in one.sentence)
+
+
+def test_a_law_says_how_it_predicts_its_highest_level_from_the_others(truth):
+    maker = Maker(truth)
+    made = [maker.trial(rank, bits, seed)[0] for rank in (1, 2, 4, 8, 16, 32) for bits in (4, 16) for seed in (0, 1)]
+    evidence = table.collect(made, {}, asked=table.Asked())
+    finding, chart = law_of(evidence, list(evidence.records), metric="cider", factor="rank", block="bits")
+    said = re.search(r"fitted below rank 32 it predicts ([\d.]+) there, measured ([\d.]+)", finding.basis)
+    assert said and float(said[1]) == pytest.approx(truth.score(32, 8), abs=0.06)
+    assert [line.dashed for line in chart.lines] == [False, True]
+    few = [one for one in made if one.point["rank"] < 16]
+    finding, chart = law_of(evidence, few, metric="cider", factor="rank", block="bits")
+    assert "extrapolation to rank 8 not checked" in finding.basis and len(chart.lines) == 1

@@ -10,10 +10,15 @@ from vqlora.recipe import Lora, Recipe, ZeroShot, recipe_from_json, to_json
 
 
 def packs(recipe: Recipe) -> bool:
-    """Whether a trial can share its steps: what it trains, if anything, is plain LoRA by AdamW."""
+    """Whether a trial can share its steps: what it trains, if anything, is plain LoRA by AdamW.
+
+    A probe needs the base as it is, without the layers of a pack.
+    """
     method, schedule = recipe.method, recipe.schedule
     is_usual = schedule.optimizer is None and not schedule.checkpointing
-    return isinstance(method, ZeroShot) or (isinstance(method, Lora) and method.is_plain and is_usual)
+    if isinstance(method, ZeroShot):
+        return not method.probe
+    return isinstance(method, Lora) and method.is_plain and is_usual
 
 
 def pack_key(asked: Mapping[str, Any]) -> str | None:

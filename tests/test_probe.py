@@ -1,0 +1,84 @@
+"""What a probe measures: energies of a known gradient, errors that vanish with the weights, the trial's own loss."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from trials import BASES, WARM, recipe
+
+from analysis.theory import Sketch, sketch_of
+from vqlora.adapters import attach
+from vqlora.finetune import finetune
+from vqlora.inputs import Inputs
+from vqlora.models.bits import dequantised, quantised_layer
+from vqlora.probe import sketch_energies
+from vqlora.recipe import Bits, ZeroShot, recipe_from_json, to_json
+from vqlora.record import Status
+
+
+@pytest.fixture(scope="module", params=BASES)
+def outcome(request):
+    return finetune(recipe(request.param, method=ZeroShot(probe=3)), device="cpu", warm=WARM)
+
+
+def test_every_linear_layer_that_a_clip_passes_is_in_the_probe(outcome):
+    layers = outcome.probe["layers"]
+    expected = {role: row["linear_layers"] for role, row in outcome.model.items()}
+    found = {role: sum(one["role"] == role for one in layers.values()) for role in expected}
+    assert outcome.status is Status.DONE and found == expected
+    assert all(one["gradient_energy"] > 0 and one["tokens"] > 0 for one in layers.values())
+
+
+def test_fewer_bits_leave_larger_errors_and_a_mean_square_exceeds_the_square_of_a_mean(outcome):
+    for layer in outcome.probe["layers"].values():
+        errors = layer["errors"]
+        assert 0 < errors["int8"]["output"] < errors["nf4"]["output"] < 2 * errors["fp4"]["output"]
+        assert all(one["along_squared"] >= one["along"] ** 2 * (1 - 1e-5) for one in errors.values())
+
+
+def test_what_a_change_of_one_layer_does_to_the_loss_is_the_probed_product_to_first_order():
+    """The sum of gradient times error over tokens is minus the loss's change, where the change is small (int8)."""
+    plain = recipe(method=ZeroShot(probe=24))
+    base = finetune(plain, device="cpu", warm=WARM)
+    assert base.probe["clips"] == 24  # all of the training split
+    data, loaded = WARM.data(plain), WARM.base(plain, "cpu")
+    adapted = attach(loaded, plain.method, seed=0)
+    inputs = Inputs(adapted=adapted, store=data.store, memory=WARM.states(loaded), language="en")
+    name = next(key for key, one in base.probe["layers"].items() if one["role"] == "text")
+    layer = loaded.model.get_submodule(name)
+
+    def loss() -> float:
+        with torch.no_grad():
+            tokens = inputs.tokens(data.splits["train"], [0] * 24)
+            return float(loaded.family.loss(loaded.model, tokens, inputs.states(data.splits["train"])).double())
+
+    weight, before = layer.weight.data.clone(), loss()
+    try:
+        layer.weight.data.copy_(dequantised(quantised_layer(layer, 8, Bits(plan={}), weight.device)))
+        change = loss() - before
+    finally:
+        layer.weight.data.copy_(weight)
+    predicted = -base.probe["layers"][name]["errors"]["int8"]["along"] / base.probe["labels"]
+    assert change == pytest.approx(predicted, rel=0.2, abs=2e-6)
+
+
+def test_sketch_energies_are_those_that_the_theory_reads():
+    draw = torch.Generator().manual_seed(0)
+    first, second = (torch.randn(12, 5, generator=draw) for _ in range(2))
+    found = sketch_energies(first, second, inputs=40)
+    wanted = sketch_of(first.numpy(), second.numpy(), inputs=40)
+    for mine, other in zip(Sketch(*found), wanted, strict=True):  # type: ignore[arg-type]
+        assert mine == pytest.approx(other, rel=1e-9)
+
+
+def test_a_probe_asks_for_sixteen_bits_and_leaves_other_fingerprints_alone():
+    plain = recipe(method=ZeroShot())
+    assert "probe" not in to_json(plain)["method"]
+    asked = replace(plain, method=ZeroShot(probe=4))
+    assert recipe_from_json(to_json(asked)) == asked and asked.fingerprint() != plain.fingerprint()
+    with pytest.raises(ValueError, match="16 bits"):
+        replace(asked, bits=Bits.preset("all4"))
+    with pytest.raises(ValueError, match="at least 2"):
+        ZeroShot(probe=1)
