@@ -22,7 +22,7 @@ __all__ = [
 ]  # fmt: skip
 
 SCHEMES = {"nf4": 4, "fp4": 4, "int8": 8}
-WIDTHS = (2, 3, 4, 8, 16)
+WIDTHS = (4, 8, 16)
 PARTS = ("attn", "mlp")
 PRESETS = {
     "all16": {"text": 16, "vision": 16},
@@ -41,9 +41,8 @@ TASKS = ("caption",)
 class Bits:
     """Bits per weight of each role's linear layers; embeddings, norms and heads stay 16.
 
-    plan: {role: 2, 3, 4, 8 or 16}, absent = 16; 'text.attn' and 'text.mlp' say it for a part of a role. scheme4: 'nf4'
-    (arXiv:2305.14314) or 'fp4'; 8 bit is LLM.int8 (arXiv:2208.07339); 3 and 2 are HQQ (an optional package).
-    16 means bf16 on a GPU and fp32 on a CPU.
+    plan: {role: 4, 8 or 16}, absent = 16; 'text.attn' and 'text.mlp' say it for a part of a role. scheme4: 'nf4'
+    (arXiv:2305.14314) or 'fp4'; 8 bit is LLM.int8 (arXiv:2208.07339). 16 means bf16 on a GPU and fp32 on a CPU.
     """
 
     plan: Mapping[str, int]

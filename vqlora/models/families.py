@@ -136,6 +136,7 @@ ROWS: tuple[Family, ...] = (
     ),
     SmolVLM(
         name="smolvlm",
+        needs="num2words",
         model_type="smolvlm",
         model_class="SmolVLMForConditionalGeneration",
         roles={
@@ -209,6 +210,7 @@ ROWS: tuple[Family, ...] = (
     ),
     PerceptionLM(
         name="perceptionlm",
+        needs="timm",
         model_type="perception_lm",
         model_class="PerceptionLMForConditionalGeneration",
         roles=LLAVA_ROLES,
@@ -225,7 +227,10 @@ ROWS: tuple[Family, ...] = (
         placeholder="<|VIDEO|>",
         frame_roles=(*PROJECTED, "audio"),
         inside="thinker_config",
-        cannot={"speech": "only its thinker is loaded: it answers in text"},
+        cannot={
+            "audio": "its audio tower is loaded, but clips come without their sound so far",
+            "speech": "only its thinker is loaded: it answers in text",
+        },
     ),
     Dual(
         name="clip",

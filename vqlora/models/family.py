@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ class Family:
     language, head: where the language model and its head sit. frame_roles: whose layers see frames laid end to end.
     crosses: whether cross_modal is attention, which a bit plan treats as it treats the text, or a projector.
     inside: the field of a larger model's configuration that is this model's, where checkpoints hold more than it.
+    needs: an optional package that the family's own classes import.
     gates: parameters that hide the frames while they are zero; a base with random weights has them at one.
     cannot: {what: why}, for what other families can.
     """
@@ -57,6 +59,7 @@ class Family:
     crosses: bool = False
     inside: str | None = None
     gates: tuple[str, ...] = ()
+    needs: str | None = None
     cannot: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -70,6 +73,8 @@ class Family:
         """The model of a configuration, which may be a larger model's, with weights as the device context has them."""
         import transformers
 
+        if self.needs and find_spec(self.needs) is None:
+            raise ValueError(f"{self.name} needs the package {self.needs}: pip install 'vqlora[families]'")
         own = getattr(config, self.inside, config) if self.inside else config
         kind = getattr(transformers, self.model_class) if isinstance(self.model_class, str) else self.model_class
         return kind(own)
