@@ -41,9 +41,11 @@ def main() -> None:
     versions = {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
     rows = _known(versions)
     there = {_key(row) for row in rows}
-    asked = (pairs if given.pairs else product)(given.family, list(CASES), list(PLANS))
+    bases = [NAMES[name] for name in given.family]
+    asked = (pairs if given.pairs else product)(bases, list(CASES), list(PLANS))
     began = time.perf_counter()
-    for family, method, plan in asked:
+    for base, method, plan in asked:
+        family = next(name for name, own in NAMES.items() if own == base)
         if (family, method, plan) in there:
             continue
         if given.minutes is not None and time.perf_counter() - began > 60 * given.minutes:
