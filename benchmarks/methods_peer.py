@@ -19,8 +19,9 @@ from torch import Tensor
 
 from vqlora.cost import GIB, PROBE_STEPS
 from vqlora.data.example import PROMPTS, Clip, Message
-from vqlora.models.families import VideoLlama3
+from vqlora.models.families import family_of
 from vqlora.models.load import load, meta_model, processor_of
+from vqlora.models.pads import VideoLlama3
 from vqlora.planner import CAPTION
 from vqlora.recipe import Bits, Recipe
 
@@ -111,7 +112,7 @@ def _inference(model: Any, recipe: Recipe) -> dict[str, Any]:
 
 def batch(recipe: Recipe, clips: int, device: Any, *, generate: bool = False) -> dict[str, Tensor]:
     """The model's own inputs: tokens, mask, labels, patches of all frames and their grids."""
-    processor, family, store = processor_of(recipe.base), VideoLlama3(), Noise(recipe.frames)
+    processor, family, store = processor_of(recipe.base), family_of("video_llama_3"), Noise(recipe.frames)
     shown = [store.get(Clip(path=str(number))) for number in range(clips)]
     said = (Message(role="user", text=PROMPTS["caption"]), Message(role="assistant", text=CAPTION))
     tokens = family.batch(

@@ -65,20 +65,13 @@ def plan(given: argparse.Namespace) -> int:
 
 
 def inspect(given: argparse.Namespace) -> int:
-    """Roles of a base: parameters, linear layers, an example of each."""
-    from vqlora.models.load import meta_model, model_type_of
-    from vqlora.models.roles import linear_layers, parameters_by_role
+    """A base by role, what a bit plan and LoRA would touch, and what its family cannot do."""
+    from vqlora.models.inspection import inspect as inspected
+    from vqlora.models.inspection import lines
+    from vqlora.recipe import Bits
 
-    model_type = model_type_of(given.base)
-    model = meta_model(given.base)
-    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    layers = linear_layers(model, model_type)
-    print(f"{given.base}: {model_type}, {sum(sizes.values()) / 1e6:.1f} million parameters")
-    for role, names in parameters_by_role(model, model_type).items():
-        linear = layers[role]
-        count = sum(sizes[name] for name in names) / 1e6
-        example = f", such as {linear[0]}" if linear else ""
-        print(f"{role:12} {count:10.2f} million parameters, {len(linear):4} linear layers{example}")
+    found = inspected(given.base, Bits.preset(given.bits), rank=given.rank)
+    print("\n".join(lines(found, rank=given.rank)))
     return 0
 
 
@@ -217,8 +210,10 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("gallery", help="frames of a study's clips for its report")
     one.add_argument("where", metavar="STUDY_OR_RECORDS", help="STORAGE/STUDY or NAME.jsonl")
     one.set_defaults(run=gallery)
-    one = commands.add_parser("inspect", help="roles, parameters and linear layers of a base")
+    one = commands.add_parser("inspect", help="a base by role, and what bits and adapters would touch")
     one.add_argument("base", metavar="BASE", help="embedded:NAME, random:NAME, a folder or a hub id")
+    one.add_argument("--bits", default="all4", help="bit plan (%(default)s)")
+    one.add_argument("--rank", type=int, default=16, help="LoRA rank (%(default)s)")
     one.set_defaults(run=inspect)
     return parser
 

@@ -19,6 +19,7 @@ from vqlora.cost import StepProbe, held_by_others, how, is_out_of_memory, measur
 from vqlora.evaluation import Alone, Asked, Evaluation, answer, evaluate
 from vqlora.inputs import Inputs, precision
 from vqlora.models.bits import bits_by_role
+from vqlora.models.families import family_of
 from vqlora.models.load import check_checkpoint, model_type_of
 from vqlora.probe import asked_probe
 from vqlora.recipe import Recipe, ZeroShot
@@ -88,6 +89,7 @@ def check_recipe(recipe: Recipe) -> None:
     Takes no device.
     """
     model_type = model_type_of(recipe.base)
+    family_of(model_type).check_can(recipe.task)
     check_checkpoint(recipe.base)
     bits_by_role(recipe.bits, model_type)
     check_method(recipe.method, recipe.bits, model_type=model_type, base=recipe.base)

@@ -25,11 +25,10 @@ from vqlora.cost import GIB, LATENCY_CLIPS, LivePeak, saved_activations
 from vqlora.data.example import PROMPTS, Message
 from vqlora.evaluation import BATCH, BATCH_TOKENS
 from vqlora.flops import FlopCounter
-from vqlora.models.bits import bits_by_role, linear_bytes
+from vqlora.models.bits import layer_bits, linear_bytes
 from vqlora.models.conversation import IGNORED
 from vqlora.models.families import family_of
 from vqlora.models.load import Loaded, meta_model, model_type_of, processor_of
-from vqlora.models.roles import linear_layers
 from vqlora.recipe import Bits, FullFineTune, Lora, Recipe
 from vqlora.shadow import FRAMES_ONLY, SHAPES_ONLY, bf16_autocast, fake_tensors, shadow_layer
 from vqlora.training import evaluation_steps
@@ -186,18 +185,16 @@ def _quantise(model: Any, model_type: str, recipe: Recipe) -> None:
     """Stand-ins for quantised layers. DoRA reads weights, which stand-ins do not have; its own copies rule there."""
     if isinstance(recipe.method, Lora) and recipe.method.variant == "dora":
         return
-    by_role = bits_by_role(recipe.bits, model_type)
-    for role, names in linear_layers(model, model_type).items():
-        for name in names if by_role[role] < 16 else ():
-            model.set_submodule(name, shadow_layer(model.get_submodule(name), by_role[role]))
+    for name, bits in layer_bits(model, model_type, recipe.bits).items():
+        if bits < 16:
+            model.set_submodule(name, shadow_layer(model.get_submodule(name), bits))
 
 
 _processor = cache(processor_of)
 
 
 def _base_bytes(model: Any, model_type: str, bits: Bits, wide: int) -> float:
-    by_role = bits_by_role(bits, model_type)
-    plan = {name: by_role[role] for role, names in linear_layers(model, model_type).items() for name in names}
+    plan = layer_bits(model, model_type, bits)
     total = 0.0
     for name, parameter in model.named_parameters():
         layer, _, kind = name.rpartition(".")

@@ -22,6 +22,8 @@ __all__ = [
 ]  # fmt: skip
 
 SCHEMES = {"nf4": 4, "fp4": 4, "int8": 8}
+WIDTHS = (4, 8, 16)
+PARTS = ("attn", "mlp")
 PRESETS = {
     "all16": {"text": 16, "vision": 16},
     "all8": {"text": 8, "vision": 8},
@@ -39,8 +41,8 @@ TASKS = ("caption",)
 class Bits:
     """Bits per weight of each role's linear layers; embeddings, norms and heads stay 16.
 
-    plan: {role: 4, 8 or 16}, absent = 16. scheme4: 'nf4' (arXiv:2305.14314) or 'fp4'; 8 bit is LLM.int8
-    (arXiv:2208.07339). 16 means bf16 on a GPU and fp32 on a CPU.
+    plan: {role: 4, 8 or 16}, absent = 16; 'text.attn' and 'text.mlp' say it for a part of a role. scheme4: 'nf4'
+    (arXiv:2305.14314) or 'fp4'; 8 bit is LLM.int8 (arXiv:2208.07339). 16 means bf16 on a GPU and fp32 on a CPU.
     """
 
     plan: Mapping[str, int]
@@ -48,9 +50,14 @@ class Bits:
     double_quant: bool = True
 
     def __post_init__(self) -> None:
-        _check_roles("Bits.plan", self.plan)
-        for role, bits in self.plan.items():
-            _require(bits in (4, 8, 16), f"{bits!r} bits for {role} are not supported; use 4, 8 or 16")
+        for group, bits in self.plan.items():
+            role, _, part = group.partition(".")
+            _check_roles("Bits.plan", {role: bits})
+            _require(
+                group == role or part in PARTS,
+                f"{group!r} in a bit plan is no part of a role; use {role!r}, '{role}.attn' or '{role}.mlp'",
+            )
+            _require(bits in WIDTHS, f"{bits!r} bits for {group} are not supported; use one of {WIDTHS}")
         _require(
             SCHEMES.get(self.scheme4) == 4,
             f"scheme {self.scheme4!r} is not 4-bit; use one of {tuple(k for k, v in SCHEMES.items() if v == 4)}",
@@ -62,9 +69,9 @@ class Bits:
         _require(name in PRESETS, f"bit plan {name!r} is unknown; use one of {tuple(PRESETS)}")
         return cls(plan=PRESETS[name])
 
-    def of(self, role: str) -> int:
-        """Bits of a role's linear layers; 16 where the plan is silent."""
-        return self.plan.get(role, 16)
+    def of(self, role: str, part: str | None = None) -> int:
+        """Bits of the linear layers of a role, or of a part of it; 16 where the plan is silent."""
+        return self.plan.get(f"{role}.{part}", self.plan.get(role, 16))
 
 
 @dataclass(frozen=True, kw_only=True)

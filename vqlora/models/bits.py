@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -17,10 +18,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from vqlora.models.families import family_of
 from vqlora.models.frozen8 import frozen8
-from vqlora.models.roles import CROSS_MODAL_IS_ATTENTION, check_roles, linear_layers, role_of, roles_of_base
+from vqlora.models.roles import HEADS, check_roles, linear_layers, part_of, role_of, roles_of_base
 from vqlora.parts import local_part
-from vqlora.recipe import Bits
+from vqlora.recipe import PARTS, Bits
 
 BLOCK, NESTED_BLOCK = 64, 256  # weights per absmax, absmax values per second-level absmax (arXiv:2305.14314)
 CODE_BYTES = {"plain": 16 * 4, "nested": 16 * 4 + 256 * 4 + 4 + 4}  # code tables, offset and dtype-free scalars, fp32
@@ -43,16 +45,59 @@ def _bitsandbytes() -> Any:
     return bitsandbytes
 
 
-def bits_by_role(bits: Bits, model_type: str) -> dict[str, int]:
-    """Bits of every role of this type of base. ValueError if the plan names a role it does not have.
+def layer_bits(model: nn.Module, model_type: str, bits: Bits) -> dict[str, int]:
+    """{full name: bits} of the linear layers that a plan may touch; the others are in `kept_wide`."""
+    check_roles(model_type, (group.partition(".")[0] for group in bits.plan), "the bit plan")
+    return {
+        name: _bits_of(bits, model_type, role, part_of(name))
+        for role, names in linear_layers(model, model_type).items()
+        for name in names
+    }
 
-    A plan silent about cross_modal means the text's bits where that is attention (Flamingo), 16 for a projector.
+
+def bits_by_role(bits: Bits, model_type: str) -> dict[str, int]:
+    """The fewest bits of every role of this type of base. ValueError if the plan names a role it does not have.
+
+    A plan silent about cross_modal means the text's bits where that is attention (Flamingo), 16 for a projector; one
+    silent about audio means the vision's, as of the other tower.
     """
-    check_roles(model_type, bits.plan, "the bit plan")
-    out = {role: bits.of(role) for role in roles_of_base(model_type)}
-    if "cross_modal" not in bits.plan and model_type in CROSS_MODAL_IS_ATTENTION:
-        out["cross_modal"] = bits.of("text")
+    check_roles(model_type, (group.partition(".")[0] for group in bits.plan), "the bit plan")
+    return {
+        role: min(_bits_of(bits, model_type, role, part) for part in (None, *PARTS))
+        for role in roles_of_base(model_type)
+    }
+
+
+def kept_wide(model: nn.Module, model_type: str) -> dict[str, list[str]]:
+    """{reason: names of modules with weights that no plan touches}."""
+    touched = {name for names in linear_layers(model, model_type).values() for name in names}
+    out: dict[str, list[str]] = {}
+    for name, module in model.named_modules():
+        if name in touched or not list(module.parameters(recurse=False)):
+            continue
+        out.setdefault(_why_wide(name, module), []).append(name or type(module).__name__)
     return out
+
+
+def _why_wide(name: str, module: nn.Module) -> str:
+    if isinstance(module, nn.Embedding):
+        return "embeddings"
+    if name.rpartition(".")[2] in HEADS:
+        return "heads of the vocabulary"
+    if isinstance(module, (nn.MultiheadAttention, nn.modules.linear.NonDynamicallyQuantizableLinear)):
+        return "attention that torch calls as a function: its layers' own forward never runs"
+    if "norm" in type(module).__name__.lower():
+        return "norms"
+    return "convolutions and single parameters"
+
+
+def _bits_of(bits: Bits, model_type: str, role: str, part: str | None) -> int:
+    named = {group.partition(".")[0] for group in bits.plan}
+    if role == "cross_modal" and role not in named and family_of(model_type).crosses:
+        return bits.of("text", part)
+    if role == "audio" and role not in named:
+        return bits.of("vision", part)
+    return bits.of(role, part)
 
 
 def quantised_layer(dense: Any, layer_bits: int, bits: Bits, device: torch.device) -> nn.Module:
@@ -201,12 +246,15 @@ def report(model: nn.Module, model_type: str) -> dict[str, dict[str, Any]]:
         is_adapted = any(hasattr(module, mark) for mark in ADDED)
         if not own and not is_adapted:
             continue
-        row = out[role_of(model_type, name)]
+        # A model may hold parameters of its own, such as a newline, whose role is not that of what it contains.
+        leaves = [f"{name}.{leaf}".lstrip(".") for leaf, _ in module.named_parameters(recurse=False)]
+        role = role_of(model_type, leaves[0] if leaves else name)
+        row = out[role]
         row["trainable"] += sum(p.numel() for p in own if p.requires_grad)
         row["adapted_layers"] += is_adapted
         if ADDED_NAMES.search(name):
             continue
-        tensors[role_of(model_type, name)] += tensors_of(module)
+        tensors[role] += tensors_of(module)
         row["parameters"] += sum(_logical_size(module, p) for p in own)
         row["linear_layers"] += name in targets
         scheme = scheme_of(module)
@@ -217,12 +265,18 @@ def report(model: nn.Module, model_type: str) -> dict[str, dict[str, Any]]:
     return out
 
 
-def check_built(found: Mapping[str, Mapping[str, Any]], bits: Bits, model_type: str) -> None:
-    """Asserts that exactly the planned roles are quantised, every layer of them, in the planned scheme."""
-    for role, layer_bits in bits_by_role(bits, model_type).items():
-        scheme = {16: None, 8: "int8", 4: bits.scheme4}[layer_bits]
-        wanted = {scheme: found[role]["linear_layers"]} if scheme and found[role]["linear_layers"] else {}
-        assert found[role]["quantised"] == wanted, f"{role}: {found[role]['quantised']} quantised, planned {wanted}"
+def check_built(found: Mapping[str, Mapping[str, Any]], wanted: Mapping[str, int], bits: Bits, model_type: str) -> None:
+    """Asserts that exactly the planned layers, {name: bits}, are quantised, each role's in the planned schemes."""
+    for role, row in found.items():
+        planned = Counter(
+            scheme_for(own, bits) for name, own in wanted.items() if own < 16 and role_of(model_type, name) == role
+        )
+        assert row["quantised"] == dict(planned), f"{role}: {row['quantised']} quantised, planned {dict(planned)}"
+
+
+def scheme_for(layer_bits: int, bits: Bits) -> str:
+    """The scheme of fewer than 16 bits."""
+    return {8: "int8", 4: bits.scheme4}[layer_bits]
 
 
 def _logical_size(module: nn.Module, parameter: nn.Parameter) -> int:

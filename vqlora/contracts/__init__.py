@@ -1,0 +1,24 @@
+"""Contracts of what plugs into vqlora, for the project's own tests and for those of a user's parts.
+
+from vqlora.contracts import check_family, examine
+"""
+
+from __future__ import annotations
+
+from vqlora.contracts.combination import CASES, PLANS, Case, Found, examine, pairs, refusal, save_base
+from vqlora.contracts.family import check_family
+from vqlora.contracts.footage import Footage, footage
+
+__all__ = [
+    "CASES",
+    "PLANS",
+    "Case",
+    "Footage",
+    "Found",
+    "check_family",
+    "examine",
+    "footage",
+    "pairs",
+    "refusal",
+    "save_base",
+]
