@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 import torch.multiprocessing as processes
+from methods_rows import share_of_peak
 from packing_peer import USUAL, Part, Peer
 
 from vqlora.adapters import Adapted
@@ -39,7 +40,6 @@ from vqlora.recipe import Bits, Frames, Lora, Recipe, Schedule
 from vqlora.warm import Data, Warm
 
 RESULT = Path(__file__).parent / "results" / "packing.json"
-PEAK_FLOPS = 989e12  # of an H100 in bf16
 WARM_UP, TIMED = 2, 5
 LADDER: tuple[tuple[str, frozenset[Part]], ...] = (
     ("usual", USUAL),
@@ -224,7 +224,7 @@ def _summary(loaded: Loaded, shape: tuple[int, ...], seconds: list[float], trial
         "tokens": length,
         "step_seconds": median,
         "peak_gib": torch.cuda.max_memory_allocated() / GIB if on_gpu else None,
-        "mfu": 4 * weights * rows * length * trials / median / PEAK_FLOPS if on_gpu else None,
+        "mfu": share_of_peak(4 * weights * rows * length * trials / median, loaded.device),
     }
 
 
