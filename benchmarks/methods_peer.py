@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from vqlora.models.load import load, meta_model, processor_of
 from vqlora.models.pads import VideoLlama3
 from vqlora.planner import CAPTION
 from vqlora.recipe import Bits, Recipe
+from vqlora.video.frames import ClipFrames
 
 LEAVES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 TEXT = r".*language_model.*\.({})$".format("|".join(LEAVES))
@@ -119,13 +121,18 @@ def batch(recipe: Recipe, clips: int, device: Any, *, generate: bool = False) ->
         processor, meta_model(recipe.base).config, [clip.times_seconds for clip in shown], [said] * clips,
         size=recipe.frames.size, generate=generate,
     )  # fmt: skip
-    frames = torch.cat([torch.from_numpy(clip.frames) for clip in shown]).permute(0, 3, 1, 2)
-    side, merge = recipe.frames.size // 14, processor.video_processor.merge_size
-    found = {
-        **{name: tensor for name, tensor in tokens.items() if name != "frame_of_token"},
-        "pixel_values_videos": VideoLlama3.patches(processor.video_processor, frames).to(torch.bfloat16),
-        "video_grid_thw": torch.tensor([[recipe.frames.budget, side, side]] * clips),
-        "video_merge_sizes": torch.tensor([merge] * clips),
-        "video_compression_mask": torch.ones(clips * recipe.frames.budget * (side // merge) ** 2, dtype=torch.bool),
-    }
+    found = {name: tensor for name, tensor in tokens.items() if name != "frame_of_token"}
+    found |= pixels(processor.video_processor, shown, torch.bfloat16)
     return {name: tensor.to(device) for name, tensor in found.items()}
+
+
+def pixels(video_processor: Any, clips: Sequence[ClipFrames], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Patches of all frames and their grids, as VideoLlama3's own forward takes them."""
+    frames = torch.cat([torch.from_numpy(clip.frames) for clip in clips]).permute(0, 3, 1, 2)
+    side, merge = frames.shape[-1] // video_processor.patch_size, video_processor.merge_size
+    return {
+        "pixel_values_videos": VideoLlama3.patches(video_processor, frames).to(dtype),
+        "video_grid_thw": torch.tensor([[len(clip.frames), side, side] for clip in clips]),
+        "video_merge_sizes": torch.tensor([merge] * len(clips)),
+        "video_compression_mask": torch.ones(len(frames) * (side // merge) ** 2, dtype=torch.bool),
+    }

@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 import torch.multiprocessing as processes
+from methods_rows import share_of_peak
 from packing_peer import USUAL, Part, Peer
 
 from vqlora.adapters import Adapted
@@ -39,7 +40,6 @@ from vqlora.recipe import Bits, Frames, Lora, Recipe, Schedule
 from vqlora.warm import Data, Warm
 
 RESULT = Path(__file__).parent / "results" / "packing.json"
-PEAK_FLOPS = 989e12  # of an H100 in bf16
 WARM_UP, TIMED = 2, 5
 LADDER: tuple[tuple[str, frozenset[Part]], ...] = (
     ("usual", USUAL),
@@ -66,7 +66,7 @@ def main() -> None:
     setting = {name: getattr(given, name) for name in ("base", "bits", "frames", "size", "batch")}
     known = json.loads(RESULT.read_text())["rows"] if RESULT.exists() else []
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    setting["device"] = device_name(device)
+    setting |= {"device": device_name(device), "versions": _versions()}
     rows = [row for row in known if all(row[name] == value for name, value in setting.items())]
     done = {(row["side"], row["trials"]) for row in rows}
     for side, trials, measure in _sides(given, device):
@@ -77,7 +77,7 @@ def main() -> None:
         _print(rows[-1])
     usual = next(row["step_seconds"] for row in rows if row["side"] == "usual")
     for row in rows:
-        row["ratio"] = row["trials"] * usual / row["step_seconds"] if row["step_seconds"] else None
+        row["ratio"] = row["trials"] * usual / row["step_seconds"] if usual and row["step_seconds"] else None
     _write([row for row in known if row not in rows] + rows)
     print()
     for row in rows:
@@ -224,7 +224,7 @@ def _summary(loaded: Loaded, shape: tuple[int, ...], seconds: list[float], trial
         "tokens": length,
         "step_seconds": median,
         "peak_gib": torch.cuda.max_memory_allocated() / GIB if on_gpu else None,
-        "mfu": 4 * weights * rows * length * trials / median / PEAK_FLOPS if on_gpu else None,
+        "mfu": share_of_peak(4 * weights * rows * length * trials / median, loaded.device),
     }
 
 
@@ -240,13 +240,16 @@ def _print(row: dict[str, Any]) -> None:
     )
 
 
-def _write(rows: list[dict[str, Any]]) -> None:
+def _versions() -> dict[str, str]:
     names = ("torch", "transformers", "peft", "bitsandbytes")
-    versions = {name: version(name) for name in names} | {"python": platform.python_version()}
+    return {name: version(name) for name in names} | {"python": platform.python_version()}
+
+
+def _write(rows: list[dict[str, Any]]) -> None:
     devices = ", ".join(sorted({row["device"] for row in rows}))
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(
-        json.dumps({"benchmark": "packing", "device": devices, "versions": versions, "rows": rows}, indent=1) + "\n"
+        json.dumps({"benchmark": "packing", "device": devices, "versions": _versions(), "rows": rows}, indent=1) + "\n"
     )
 
 

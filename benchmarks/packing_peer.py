@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from methods_peer import pixels
 from torch import Tensor
 
 from vqlora.adapters.lora import lora_config, ranks
@@ -60,7 +61,9 @@ class Peer:
         tokens = self.inputs.tokens(examples, [0] * len(examples))
         if "tower" not in self.parts:
             return {"tokens": tokens, "states": self.inputs.states(examples)}
-        return {"tokens": tokens, "pixels": self._pixels(examples)}
+        clips = [self.inputs.frames(example) for example in examples]
+        found = pixels(self.loaded.processor.video_processor, clips, self.loaded.dtype)
+        return {"tokens": tokens, "pixels": {name: tensor.to(self.loaded.device) for name, tensor in found.items()}}
 
     def step(self, batch: Mapping[str, Any]) -> float:
         """One optimisation step; its loss."""
@@ -83,18 +86,3 @@ class Peer:
             return model(input_ids=tokens["input_ids"], **wanted, **batch["pixels"], use_cache=False).loss
         embeds = family.embed(model, tokens, batch["states"])
         return model(inputs_embeds=embeds, **wanted, use_cache=False).loss
-
-    def _pixels(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """As VideoLlama3's processor gives them."""
-        family: Any = self.loaded.family
-        processor = self.loaded.processor.video_processor
-        clips = [torch.from_numpy(self.inputs.frames(example).frames).permute(0, 3, 1, 2) for example in examples]
-        side = clips[0].shape[-1] // self.loaded.model.config.vision_config.patch_size
-        grids = [[len(clip), side, side] for clip in clips]
-        pixels = {
-            "pixel_values_videos": torch.cat([family.patches(processor, clip) for clip in clips]),
-            "video_grid_thw": torch.tensor(grids),
-            "video_merge_sizes": torch.tensor([processor.merge_size] * len(clips)),
-        }
-        pixels["pixel_values_videos"] = pixels["pixel_values_videos"].to(self.loaded.dtype)
-        return {name: tensor.to(self.loaded.device) for name, tensor in pixels.items()}

@@ -155,11 +155,34 @@ def _device(given: argparse.Namespace) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vqlora", description="Studies of QLoRA on video-language models: the tools.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_tools(commands)
+    _add_plan(commands)
+    _add_record_commands(commands)
+    return parser
+
+
+def _add_tools(commands: Any) -> None:
     one = commands.add_parser("doctor", help="what is installed, what is wrong, and how to mend it")
     one.add_argument("--cluster", metavar="ADDRESS", help="a Ray dashboard, such as http://127.0.0.1:8265")
     one.add_argument("--storage", metavar="PLACE", help="a folder, s3://... or gs://...")
     one.set_defaults(run=doctor)
     commands.add_parser("frames", help="the frames of a video that a sampler takes, with their times")
+    one = commands.add_parser("shapes", help="write the embedded clips as a folder in MSR-VTT's layout")
+    one.add_argument("folder", metavar="FOLDER", help="new or empty")
+    one.add_argument("--preset", default="tiny", help="tiny, small or full (%(default)s)")
+    one.add_argument("--size", type=int, default=112, help="side in pixels, a multiple of 112 (%(default)s)")
+    one.set_defaults(run=shapes)
+    one = commands.add_parser("gallery", help="frames of a study's clips for its report")
+    one.add_argument("where", metavar="STUDY_OR_RECORDS", help="STORAGE/STUDY or NAME.jsonl")
+    one.set_defaults(run=gallery)
+    one = commands.add_parser("inspect", help="a base by role, and what bits and adapters would touch")
+    one.add_argument("base", metavar="BASE", help="embedded:NAME, random:NAME, a folder or a hub id")
+    one.add_argument("--bits", default="all4", help="bit plan (%(default)s)")
+    one.add_argument("--rank", type=int, default=16, help="LoRA rank (%(default)s)")
+    one.set_defaults(run=inspect)
+
+
+def _add_plan(commands: Any) -> None:
     one = commands.add_parser("plan", help="estimate the peak memory of a fine-tune")
     one.add_argument("base", metavar="BASE", help="embedded:NAME, random:NAME, a folder or a hub id")
     one.add_argument("--bits", default="all4", help="bit plan (%(default)s)")
@@ -174,6 +197,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--device-memory", metavar="SIZE", help="such as 24GiB: which methods, bits and frames fit it")
     one.set_defaults(run=plan)
+
+
+def _add_record_commands(commands: Any) -> None:
     one = _record_command(commands, "rerun", "a trial once more from its record: old and new scores side by side")
     one.add_argument("record", metavar="RECORD", help=RECORD_HELP)
     one.add_argument("--seed", type=int, metavar="S", help="another seed than the record's")
@@ -202,20 +228,6 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--anew", action="store_true", help="from the base, not from the record's adapter")
     one.add_argument("--storage", default="./runs", metavar="PLACE", help="folder, s3:// or gs:// (%(default)s)")
     one.set_defaults(run=train)
-    one = commands.add_parser("shapes", help="write the embedded clips as a folder in MSR-VTT's layout")
-    one.add_argument("folder", metavar="FOLDER", help="new or empty")
-    one.add_argument("--preset", default="tiny", help="tiny, small or full (%(default)s)")
-    one.add_argument("--size", type=int, default=112, help="side in pixels, a multiple of 112 (%(default)s)")
-    one.set_defaults(run=shapes)
-    one = commands.add_parser("gallery", help="frames of a study's clips for its report")
-    one.add_argument("where", metavar="STUDY_OR_RECORDS", help="STORAGE/STUDY or NAME.jsonl")
-    one.set_defaults(run=gallery)
-    one = commands.add_parser("inspect", help="a base by role, and what bits and adapters would touch")
-    one.add_argument("base", metavar="BASE", help="embedded:NAME, random:NAME, a folder or a hub id")
-    one.add_argument("--bits", default="all4", help="bit plan (%(default)s)")
-    one.add_argument("--rank", type=int, default=16, help="LoRA rank (%(default)s)")
-    one.set_defaults(run=inspect)
-    return parser
 
 
 def _record_command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:

@@ -27,7 +27,6 @@ from vqlora.recipe import PARTS, Bits
 BLOCK, NESTED_BLOCK = 64, 256  # weights per absmax, absmax values per second-level absmax (arXiv:2305.14314)
 CODE_BYTES = {"plain": 16 * 4, "nested": 16 * 4 + 256 * 4 + 4 + 4}  # code tables, offset and dtype-free scalars, fp32
 DENSE_BYTES = 2**30  # of dequantised copies on a CPU
-IN_4_BITS, IN_8_BITS = ("nf4", "fp4"), ("int8",)
 ADDED = ("lora_A", "ia3_l", "bottleneck", "prefix")  # children that an adapter adds to a module
 ADDED_NAMES = re.compile(r"\.(lora_|ia3_l|bottleneck|prefix)")
 INT8_THRESHOLD = 6.0  # activations above it are multiplied in 16 bit on a GPU (arXiv:2208.07339)
@@ -147,7 +146,7 @@ def settle(model: nn.Module) -> None:
 def dequantised(layer: Any) -> Tensor:
     """The weight that a quantised layer multiplies with, [rows, columns], by bitsandbytes' own arithmetic.
 
-    In fp32, or where a 4-bit layer computes in bf16 in that: its dequantised values are of no other.
+    Of 4 bits in the dtype that the layer computes in, of 8 in fp32.
     """
     bnb = _bitsandbytes()
     if scheme_of(layer) == "int8":
@@ -161,8 +160,9 @@ def dense_copies(model: nn.Module, most_bytes: float = DENSE_BYTES) -> dict[nn.M
     On a GPU only those of 4 bits: 8-bit products quantise the activations there, which is another function.
     """
     is_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
-    layers: list[Any] = [module for module in model.modules() if scheme_of(module) in (IN_4_BITS + IN_8_BITS * is_cpu)]
-    size = sum(layer.in_features * layer.out_features * (4 if is_cpu else 2) for layer in layers)
+    schemes, wide = (("nf4", "fp4", "int8"), 4) if is_cpu else (("nf4", "fp4"), 2)
+    layers: list[Any] = [module for module in model.modules() if scheme_of(module) in schemes]
+    size = sum(layer.in_features * layer.out_features * wide for layer in layers)
     return {layer: dequantised(layer) for layer in layers} if size <= most_bytes else {}
 
 
