@@ -14,10 +14,14 @@ RECORD_HELP = "a trial's record.json or folder, or FILE.jsonl#TRIAL"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; 0, 1 where something is wrong, or 2 with one line for input that cannot be used."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words[:1] == ["frames"]:  # reads its own options
+    if words[:1] == ["frames"]:  # these two read their own options
         from vqlora.video.cli import frames_command
 
         return frames_command(words[1:])
+    if words[:1] == ["score"]:
+        from vqlora.metrics.command import score_command
+
+        return score_command(words[1:])
     given = _parser().parse_args(words)
     try:
         return given.run(given)
@@ -156,6 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--storage", metavar="PLACE", help="a folder, s3://... or gs://...")
     one.set_defaults(run=doctor)
     commands.add_parser("frames", help="the frames of a video that a sampler takes, with their times")
+    commands.add_parser("score", help="scores of any system's captions, retrieval, answers or events")
     one = commands.add_parser("plan", help="estimate the peak memory of a fine-tune")
     one.add_argument("base", metavar="BASE", help="embedded:NAME, random:NAME, a folder or a hub id")
     one.add_argument("--bits", default="all4", help="bit plan (%(default)s)")

@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-PROMPTS = {"caption": "Describe the video."}  # what the user says where an example brings no messages of its own
+# What the user says where an example brings no messages of its own.
+PROMPTS = {"caption": "Describe the video.", "retrieval": "Describe the video."}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from vqlora.video.decord_reader import probe_decord, read_decord
+from vqlora.video.pictures import probe_pictures, read_pictures
 from vqlora.video.video_info import Decoded, DecodeError, VideoInfo, check_file, decoded, pyav_version
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def decoder_versions() -> str:
 
 def probe(path: str | Path) -> VideoInfo:
     """Decodes the whole file. DecodeError if it is missing, damaged, cut short, not a video or longer by its header."""
+    if Path(path).is_dir():
+        return probe_pictures(path)
     if pyav_version() is None:
         return probe_decord(path)
     with _opened(path) as (container, stream):
@@ -65,6 +68,8 @@ def read_frames(
     wrong = [index for index in indices if not 0 <= index < info.frames]
     if wrong:
         raise DecodeError(f"{path}: frame {wrong[0]} was asked for; the file holds 0 to {info.frames - 1}")
+    if Path(path).is_dir():
+        return read_pictures(path, indices, info)
     if decoder == "pyav" or (decoder == "auto" and info.decord_refusal):
         return _read_pyav(path, indices, info)
     if info.decord_refusal:
