@@ -69,9 +69,11 @@ def test_parts_are_mixed_through_the_whole_train_split(cache: Path):
     [
         (
             "coco:small",
-            r"'coco' in 'coco:small' is unknown; known: msrvtt, msrvtt-1ka, shapes.*vqlora\.data\.sets\.SETS",
+            r"'coco' in 'coco:small' is unknown; known: activitynet.*, lsmdc, .*shapes.*vqlora\.data\.sets\.READERS",
         ),
-        ("", "unknown; known: msrvtt"),
+        ("", "unknown; known: activitynet"),
+        ("twin:lsmdc-huge", "twin 'lsmdc-huge' is unknown; give a set and a size, as in 'twin:lsmdc-tiny'"),
+        ("twin:coco-tiny", "sets: activitynet"),
         ("shapes:huge", r"preset 'huge' is unknown; use one of \('shapes:tiny'"),
         ("msrvtt", "needs a folder, as in"),
         ("msrvtt:/none/such", "/none/such: no such folder"),

@@ -40,7 +40,7 @@ def open_xu(
     numbers = {row.at("video_id").whole() for own in rows.values() for row in own}
     videos.require_one_of([stem for number in numbers for stem in stems(number)], example=example)
 
-    def read(row: Row) -> Example | None:
+    def read(split: str, row: Row) -> Example | None:
         question, answer = row.at("question").text().strip(), row.at("answer").text().strip()
         dirt["empty_questions_or_answers"] += not (question and answer)
         if not (question and answer):
@@ -49,8 +49,8 @@ def open_xu(
         path = videos.path(*names, expected=f"{names[0]}{Path(example).suffix}")
         category = {"category": row.at("category_id").whole()} if row.has("category_id") else {}
         return question_example(
-            row.at("id").name(), path, question, answer, type=question.split()[0].lower(), **category
+            f"{split}/{row.at('id').name()}", path, question, answer, type=question.split()[0].lower(), **category
         )
 
-    examples = {split: [one for one in map(read, own) if one] for split, own in rows.items()}
+    examples = {split: [one for one in (read(split, row) for row in own) if one] for split, own in rows.items()}
     return make_splits(name, examples, official=official, dirt=dirt)

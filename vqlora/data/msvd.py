@@ -26,7 +26,8 @@ WANTED = f"{DESCRIPTIONS} or {PICKLED}, {MAPPING} or train_list.txt, val_list.tx
 
 def open_msvd(folder: Path) -> Splits:
     """Captioning."""
-    return make_splits("msvd", *_read(folder))
+    examples, official, dirt = _read(folder)
+    return make_splits("msvd", examples, official=official, dirt=dirt)
 
 
 def open_msvd_retrieval(folder: Path) -> Splits:

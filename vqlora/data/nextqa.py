@@ -7,6 +7,7 @@ and add_reference_answer_test.json with second answers. map_vid_vidorID.json, if
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,7 +66,8 @@ def open_nextqa_open(folder: Path) -> Splits:
     return make_splits("nextqa-open", examples, official=OFFICIAL_OPEN)
 
 
-def _read(folder: Path, columns: tuple[str, ...]):
+def _read(folder: Path, columns: tuple[str, ...]) -> tuple[dict[str, list[Row]], Callable[[Row], str]]:
+    """Rows of each split, and the function from a row to its video's path."""
     rows = {split: read_csv(find_file(folder, f"{split}.csv", wanted=WANTED), columns) for split in NAMES}
     names = {id: row.text() for id, row in read_json(folder / MAP).entries()} if (folder / MAP).is_file() else {}
     videos = VideoFiles(folder)

@@ -158,7 +158,8 @@ def _open_shapes(preset: str, cache: Path) -> Splits:
 
         write_shapes(preset, folder)
 
-    return open_msrvtt(_written(f"shapes-{preset}", cache, write), name=f"shapes:{preset}", official=PRESETS[preset])
+    folder = _written(f"shapes-{preset}", cache, write, "shapes*.py")
+    return open_msrvtt(folder, name=f"shapes:{preset}", official=PRESETS[preset])
 
 
 def _open_twin(text: str, cache: Path) -> Splits:
@@ -172,15 +173,14 @@ def _open_twin(text: str, cache: Path) -> Splits:
     from vqlora.data.layouts import LAYOUTS, main_file  # lazily: it imports torch
 
     layout = LAYOUTS[name]
-    folder = _written(
-        f"{layout.__name__.rpartition('.')[2]}-{preset}", cache, lambda part: layout(part, PRESETS[preset])
-    )
+    kept = f"{layout.__name__.removeprefix('write_')}-{preset}"
+    folder = _written(kept, cache, lambda part: layout(part, PRESETS[preset]), "shapes*.py", "layouts/*.py")
     return replace(READERS[name](main_file(name, folder)), name=f"twin:{text}")
 
 
-def _written(name: str, cache: Path, write: Callable[[Path], None]) -> Path:
-    """The folder of a generated set, written once whoever asks."""
-    folder = cache / "data" / f"{name}-{VERSION}-{_generator_digest()}"
+def _written(name: str, cache: Path, write: Callable[[Path], None], *sources: str) -> Path:
+    """The folder of a generated set, written once whoever asks; `sources` are what generates it."""
+    folder = cache / "data" / f"{name}-{VERSION}-{_generator_digest(*sources)}"
     if not folder.is_dir():
         try:
             _write_once(folder, write)
@@ -208,10 +208,9 @@ def _write_once(folder: Path, write: Callable[[Path], None]) -> None:
             shutil.rmtree(part, ignore_errors=True)
 
 
-def _generator_digest() -> str:
+def _generator_digest(*patterns: str) -> str:
     """Of the generator's source: clips of another generator are never taken for this one's."""
-    here = Path(__file__).parent
-    files = [*sorted(here.glob("shapes*.py")), *sorted(here.glob("layouts/*.py"))]
+    files = [file for pattern in patterns for file in sorted(Path(__file__).parent.glob(pattern))]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 
@@ -53,18 +54,15 @@ def score_translations(
     return TranslationScores(scores=scores, intervals=intervals, signature=str(bleu.get_signature()))
 
 
-def _bleu_interval(bleu: object, hypotheses: list[str], columns: list[list[str | None]], ids: list[str]) -> list[float]:
+def _bleu_interval(bleu: Any, hypotheses: list[str], columns: list[list[str | None]], ids: list[str]) -> list[float]:
     """From the counts of single sentences, whose sums give a corpus score."""
-    from sacrebleu.metrics import BLEU
-
-    assert isinstance(bleu, BLEU)
     counts = []
     for place, text in enumerate(hypotheses):
         one = bleu.corpus_score([text], [[column[place]] for column in columns])
         counts.append([one.sys_len, one.ref_len, *one.counts, *one.totals])
     sums = resampled_sums(np.array(counts, dtype=float), ids)
     drawn = [
-        BLEU.compute_bleu(
+        bleu.compute_bleu(
             correct=[int(n) for n in row[2:6]],
             total=[int(n) for n in row[6:10]],
             sys_len=int(row[0]),

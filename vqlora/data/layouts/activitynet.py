@@ -12,11 +12,11 @@ KINDS = {"temporal": 2, "colour": 4, "number": 7}
 
 
 def write_activitynet(folder: Path, counts: Mapping[str, int]) -> None:
-    """Test clips are val_1, the first half of them also val_2; val clips are asked about only. Half the files have v_."""
+    """Test clips are val_1, the first half of them also val_2; val clips are asked about only. Some files have v_."""
     drawn = world.scenes(counts)
     ids: dict[str, list[str]] = {}
     for split, own in drawn.items():
-        ids[split] = [f"{split[0]}_{place:09d}" for place in range(len(own))]
+        ids[split] = [f"{split:_<5}{place:06d}" for place in range(len(own))]
         for place, (id, scene) in enumerate(zip(ids[split], own, strict=True)):
             world.write_clip(scene, folder / "videos" / f"{'v_' if place % 2 else ''}{id}.mp4")
         asked = [
