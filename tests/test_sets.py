@@ -42,7 +42,7 @@ def test_embedded_clips_carry_references_ground_truth_and_frames(cache: Path, tm
         assert len(example.references["en"]) == 5
         assert {"units", "events"} <= set(example.attributes)
         frames = store.get(example.clips[0])
-        assert frames.frames.shape == (4, 112, 112, 3) and frames.decoder.startswith("decord ")
+        assert frames.frames.shape == (4, 112, 112, 3) and frames.decoder.startswith("pyav ")
 
 
 def test_a_mixture_holds_its_parts_in_their_shares_and_is_the_same_each_time(cache: Path):

@@ -1,0 +1,93 @@
+"""A file's frames from its packets, decoding only the first one, where that is proven to be enough.
+
+Proven in tests/test_survey.py. It is for progressive H.264 in MP4 without an edit list that hides frames: each packet
+is one frame, with a time of its own, and decoding may start at every IDR picture. Everything else is decoded from end
+to end (`decode`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vqlora.video.h264 import IDR, SPS, is_progressive, unit_types
+from vqlora.video.video_info import DecodeError, VideoInfo
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+FORMATS = ("yuv420p", "yuvj420p")  # those in which decord's pixels are PyAV's; 10 bit comes out up to 47 levels apart
+
+
+def survey(path: str | Path, container: InputContainer, stream: VideoStream) -> VideoInfo | None:
+    """None where the packets don't tell. DecodeError for a file that is cut short or marked as damaged.
+
+    The container is left at its end.
+    """
+    context, base = stream.codec_context, stream.time_base
+    is_plain = context.name == "h264" and "mp4" in container.format.name.split(",") and base is not None
+    if not (is_plain and is_progressive(context.extradata or b"") and len(container.streams.video) == 1):
+        return None
+    packets = _Packets(path, context.extradata or b"")
+    for packet in container.demux(stream):
+        if packet.size and not packets.take(packet):
+            return None
+    first = packets.first
+    if first is None or not packets.keys or packets.keys[0] != min(packets.pts):
+        return None
+    pts = sorted(packets.pts)
+    if len(set(pts)) < len(pts) or first.pts != pts[0] or context.pix_fmt not in FORMATS:
+        return None
+    held = float((max(packets.ends) - pts[0]) * base)
+    fps = float(stream.average_rate or 0) or len(pts) / held
+    if stream.frames > len(pts):
+        raise DecodeError(f"{path}: cut short: {stream.frames} frames by its header, {len(pts)} are there")
+    claimed = float((stream.duration or 0) * base)
+    if held < 0.95 * claimed - 2 / fps:
+        raise DecodeError(
+            f"{path}: cut short: {claimed:.2f} s by its header, {len(pts)} frames in {held:.2f} s are there"
+        )
+    turned = first.rotation % 180 != 0
+    place = {value: index for index, value in enumerate(pts)}
+    return VideoInfo(
+        frames=len(pts),
+        times_seconds=tuple(float((value - pts[0]) * base) for value in pts),
+        fps=fps,
+        width=first.height if turned else first.width,
+        height=first.width if turned else first.height,
+        codec=context.name,
+        container="mp4",
+        decord_refusal=None,
+        first_pts=pts[0],
+        restarts=tuple(sorted(place[value] for value in packets.keys)),
+    )
+
+
+class _Packets:
+    """What the packets of a file say. pts, ends: of each in the stream's time base. keys: pts of the restarts."""
+
+    def __init__(self, path: str | Path, extradata: bytes) -> None:
+        self.path, self.extradata = path, extradata
+        self.pts: list[int] = []
+        self.ends: list[int] = []
+        self.keys: list[int] = []
+        self.first: VideoFrame | None = None
+
+    def take(self, packet: Any) -> bool:
+        """False where the packet shows that the file is not a plain one."""
+        if packet.is_corrupt:
+            raise DecodeError(f"{self.path}: cut short: its packet {len(self.pts)} is not whole")
+        if packet.pts is None or packet.is_discard:
+            return False
+        if packet.is_keyframe:
+            types = unit_types(bytes(packet), self.extradata)
+            if IDR not in types or SPS in types:
+                return False
+            self.keys.append(packet.pts)
+        self.pts.append(packet.pts)
+        self.ends.append(packet.pts + (packet.duration or 0))
+        if self.first is None:
+            self.first = next(iter(packet.decode()), None)
+        return True
