@@ -34,7 +34,8 @@ def doctor(given: argparse.Namespace) -> int:
     """Prints every finding, those that are wrong with the way out."""
     from vqlora.doctor import examine
 
-    findings = examine(given.cluster, given.storage)
+    where = {"data": given.data, "base": given.base, "nodes": given.nodes}
+    findings = examine(given.cluster, given.storage, **where)
     for one in findings:
         print(f"{one.state:5}  {one.what}" + (f"\n       -> {one.mend}" if one.mend else ""))
     return int(any(one.state == "wrong" for one in findings))
@@ -158,6 +159,9 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("doctor", help="what is installed, what is wrong, and how to mend it")
     one.add_argument("--cluster", metavar="ADDRESS", help="a Ray dashboard, such as http://127.0.0.1:8265")
     one.add_argument("--storage", metavar="PLACE", help="a folder, s3://... or gs://...")
+    one.add_argument("--data", metavar="NAME:PATH", help="how complete a data set is")
+    one.add_argument("--base", metavar="BASE", help="whether a base's files are whole")
+    one.add_argument("--nodes", action="store_true", help="every node of the Ray cluster, not this machine alone")
     one.set_defaults(run=doctor)
     commands.add_parser("frames", help="the frames of a video that a sampler takes, with their times")
     commands.add_parser("score", help="scores of any system's captions, retrieval, answers or events")

@@ -95,11 +95,12 @@ def read_clip(path: str | Path, choose: Callable[[VideoInfo], Sequence[int]]) ->
     """What a file holds, and the frames that `choose` takes from it, with one opening where packets tell."""
     if not Path(path).is_dir() and pyav_version():
         with opened(path) as (container, stream):
-            info = survey(path, container, stream)
+            info = survey(path, container, stream, is_read_next=True)
             if info is not None:
                 indices = choose(info)
                 pictures = _pictures(path, container, stream, indices, info)
-                if pictures is not None:
+                if pictures:
+                    info = replace(info, height=pictures[0].shape[0], width=pictures[0].shape[1])
                     return info, decoded(pictures, indices, info, f"pyav {pyav_version()}")
     info = probe(path)
     return info, read_frames(path, choose(info), info=replace(info, restarts=()))

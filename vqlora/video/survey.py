@@ -21,25 +21,30 @@ if TYPE_CHECKING:
 FORMATS = ("yuv420p", "yuvj420p")  # those in which decord's pixels are PyAV's; 10 bit comes out up to 47 levels apart
 
 
-def survey(path: str | Path, container: InputContainer, stream: VideoStream) -> VideoInfo | None:
+def survey(
+    path: str | Path, container: InputContainer, stream: VideoStream, *, is_read_next: bool = False
+) -> VideoInfo | None:
     """None where the packets don't tell. DecodeError for a file that is cut short or marked as damaged.
 
-    The container is left at its end.
+    The container is left at its end. is_read_next: no frame is decoded here, so width and height are those before
+    rotation, and whoever reads the frames sees whether they are where the packets say.
     """
     context, base = stream.codec_context, stream.time_base
     is_plain = context.name == "h264" and "mp4" in container.format.name.split(",") and base is not None
     if not (is_plain and is_progressive(context.extradata or b"") and len(container.streams.video) == 1):
         return None
-    packets = _Packets(path, context.extradata or b"")
+    packets = _Packets(path, context.extradata or b"", wants_frame=not is_read_next)
     for packet in container.demux(stream):
         if packet.size and not packets.take(packet):
             return None
-    first = packets.first
-    if first is None or not packets.keys or packets.keys[0] != min(packets.pts):
+    pts, first = sorted(packets.pts), packets.first
+    if not packets.keys or packets.keys[0] != pts[0] or len(set(pts)) < len(pts) or context.pix_fmt not in FORMATS:
         return None
-    pts = sorted(packets.pts)
-    if len(set(pts)) < len(pts) or first.pts != pts[0] or context.pix_fmt not in FORMATS:
+    if not is_read_next and (first is None or first.pts != pts[0]):
         return None
+    width, height = context.width, context.height
+    if first is not None and first.rotation % 180:
+        width, height = height, width
     held = float((max(packets.ends) - pts[0]) * base)
     fps = float(stream.average_rate or 0) or len(pts) / held
     if stream.frames > len(pts):
@@ -49,14 +54,13 @@ def survey(path: str | Path, container: InputContainer, stream: VideoStream) -> 
         raise DecodeError(
             f"{path}: cut short: {claimed:.2f} s by its header, {len(pts)} frames in {held:.2f} s are there"
         )
-    turned = first.rotation % 180 != 0
     place = {value: index for index, value in enumerate(pts)}
     return VideoInfo(
         frames=len(pts),
         times_seconds=tuple(float((value - pts[0]) * base) for value in pts),
         fps=fps,
-        width=first.height if turned else first.width,
-        height=first.width if turned else first.height,
+        width=width,
+        height=height,
         codec=context.name,
         container="mp4",
         decord_refusal=None,
@@ -68,8 +72,8 @@ def survey(path: str | Path, container: InputContainer, stream: VideoStream) -> 
 class _Packets:
     """What the packets of a file say. pts, ends: of each in the stream's time base. keys: pts of the restarts."""
 
-    def __init__(self, path: str | Path, extradata: bytes) -> None:
-        self.path, self.extradata = path, extradata
+    def __init__(self, path: str | Path, extradata: bytes, *, wants_frame: bool) -> None:
+        self.path, self.extradata, self.wants_frame = path, extradata, wants_frame
         self.pts: list[int] = []
         self.ends: list[int] = []
         self.keys: list[int] = []
@@ -88,6 +92,6 @@ class _Packets:
             self.keys.append(packet.pts)
         self.pts.append(packet.pts)
         self.ends.append(packet.pts + (packet.duration or 0))
-        if self.first is None:
+        if self.wants_frame and self.first is None:
             self.first = next(iter(packet.decode()), None)
         return True
