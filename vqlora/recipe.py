@@ -32,7 +32,7 @@ PRESETS = {
 }
 OPTIMIZERS = ("adamw8bit", "paged_adamw8bit")
 SAMPLERS = ("uniform",)
-TASKS = ("caption",)
+TASKS = ("caption", "retrieval")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,10 @@ from vqlora.recipe import Lora, Recipe, ZeroShot, recipe_from_json, to_json
 
 
 def packs(recipe: Recipe) -> bool:
-    """Whether a trial can share its steps: what it trains, if anything, is plain LoRA by AdamW."""
+    """Whether a trial can share its steps: it captions, and what it trains, if anything, is plain LoRA by AdamW."""
     method, schedule = recipe.method, recipe.schedule
+    if recipe.task != "caption":  # a contrastive batch's pairs belong together
+        return False
     is_usual = schedule.optimizer is None and not schedule.checkpointing
     return isinstance(method, ZeroShot) or (isinstance(method, Lora) and method.is_plain and is_usual)
 

@@ -1,0 +1,144 @@
+"""Contrastive training of a language model: a clip and a text become the model's last state after a prompt each.
+
+After E5-V (arXiv:2407.12580) the prompts ask for one word, whose place is then a summary. InfoNCE in both directions
+over the batches of all workers (negatives are gathered), with a learnable temperature as in CLIP (arXiv:2103.00020), at
+most 100. Every method and bit plan applies: the language model is the one that captions. Shapes: B pairs on this
+worker, N pairs of all workers, D width of the language model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vqlora.data.example import PROMPTS, Example, Message
+from vqlora.inputs import Inputs, precision
+from vqlora.training import Trainer, paired, world
+
+FIRST_SCALE, MOST_SCALE = 1 / 0.07, 100.0  # CLIP's: the first, and where it is held
+
+
+def text_prompt(text: str) -> str:
+    """What the user says to have a text summed up as the retrieval prompt sums up a clip."""
+    return f"Summarise the sentence in one word : {text}"
+
+
+def clip_vectors(inputs: Inputs, examples: Sequence[Example], *, fresh: bool = False) -> Tensor:
+    """One vector of length 1 per example's clip, [B, D], fp32."""
+    asked = [(Message(role="user", text=PROMPTS["retrieval"]),)] * len(examples)
+    times = [inputs.frames(example).times_seconds for example in examples]
+    return _last_states(inputs, times, asked, inputs.states(examples, fresh=fresh), sees=True)
+
+
+def text_vectors(inputs: Inputs, texts: Sequence[str], any_state: Tensor) -> Tensor:
+    """One vector of length 1 per text, [B, D], fp32. any_state: a clip's vision states, for their shape alone."""
+    asked = [(Message(role="user", text=text_prompt(text)),) for text in texts]
+    blank = torch.zeros_like(any_state[:1])  # families with cross-attention want a frame; no token sees it
+    return _last_states(inputs, [()] * len(texts), asked, [blank] * len(texts), sees=False)
+
+
+def _last_states(
+    inputs: Inputs,
+    times_seconds: Sequence[Sequence[float]],
+    conversations: Sequence[Sequence[Message]],
+    states: Sequence[Tensor],
+    *,
+    sees: bool,
+) -> Tensor:
+    loaded = inputs.adapted.loaded
+    size = inputs.store.frames.size
+    # Padded on the left, so that the last place is every row's last token.
+    batch = loaded.family.batch(
+        loaded.processor, loaded.model.config, times_seconds, conversations, size=size, generate=True
+    )
+    if not sees:
+        batch["frame_of_token"].zero_()
+    batch = {name: tensor.to(inputs.device) for name, tensor in batch.items()}
+    with precision(loaded.device):
+        hidden = loaded.family.hidden(loaded.model, batch, states)
+    return F.normalize(hidden[:, -1].float(), dim=-1)
+
+
+def info_nce(clips: Tensor, texts: Tensor, scale: Tensor, names: Sequence[str]) -> Tensor:
+    """Mean cross-entropy of finding each clip's text and each text's clip among N pairs (nats).
+
+    names [N]: of the clips; other pairs of one name are neither right nor wrong, and left out.
+    """
+    same = torch.tensor([[one == other for other in names] for one in names], device=clips.device)
+    own = torch.eye(len(names), dtype=torch.bool, device=clips.device)
+    logits = (scale * clips @ texts.T).masked_fill(same & ~own, -torch.inf)
+    right = torch.arange(len(names), device=clips.device)
+    return (F.cross_entropy(logits, right) + F.cross_entropy(logits.T, right)) / 2
+
+
+def gathered(vectors: Tensor) -> Tensor:
+    """The vectors of all workers in order, [N, D]; only one's own carry a gradient.
+
+    Each worker computes the whole loss; its gradients by their own parts, summed over workers, are those of the loss.
+    """
+    rank, ranks = world()
+    if ranks == 1:
+        return vectors
+    parts = [torch.empty_like(vectors) for _ in range(ranks)]
+    dist.all_gather(parts, vectors.detach().contiguous())
+    parts[rank] = vectors
+    return torch.cat(parts)
+
+
+@dataclass(kw_only=True, eq=False)
+class ContrastiveTrainer(Trainer):
+    """Trains on pairs of clips and captions; `step()` gives the loss of the whole batch. log_scale: learned too."""
+
+    log_scale: nn.Parameter = field(init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.schedule.batch_size < 2:
+            raise ValueError(
+                f"batch size {self.schedule.batch_size}: contrastive training needs another pair to tell from"
+            )
+        self.log_scale = nn.Parameter(torch.tensor(math.log(FIRST_SCALE), device=self._device))
+        self.optimizer.add_param_group({"params": [self.log_scale], "weight_decay": 0.0})
+
+    def _backward(self, batch: Sequence[tuple[int, float]], *, fresh: bool) -> Tensor:
+        pairs = paired(self.examples, batch, self.inputs.language)
+        examples = [example for example, _ in pairs]
+        captions = [example.references[self.inputs.language][number] for example, number in pairs]
+        clips = clip_vectors(self.inputs, examples, fresh=fresh)
+        texts = text_vectors(self.inputs, captions, self.inputs.states(examples[:1])[0])
+        loss = info_nce(gathered(clips), gathered(texts), self._scale(), self._all_names(examples))
+        loss.backward()
+        return loss.detach()
+
+    def _scale(self) -> Tensor:
+        """Every worker holds the whole loss, so each gives its share of the temperature's gradient."""
+        share = self.log_scale.detach() + (self.log_scale - self.log_scale.detach()) / world()[1]
+        return share.exp().clamp(max=MOST_SCALE)
+
+    def _all_names(self, examples: Sequence[Example]) -> list[str]:
+        names = [example.clips[0].path for example in examples]
+        if world()[1] == 1:
+            return names
+        parts: list[Any] = [None] * world()[1]
+        dist.all_gather_object(parts, names)
+        return [name for part in parts for name in part]
+
+    def _sum_gradients(self) -> None:
+        super()._sum_gradients()
+        if world()[1] > 1 and self.log_scale.grad is not None:
+            dist.all_reduce(self.log_scale.grad)
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "log_scale": self.log_scale.detach().cpu().clone()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        super().restore(state)
+        with torch.no_grad():
+            self.log_scale.copy_(state["log_scale"])
