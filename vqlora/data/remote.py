@@ -11,9 +11,10 @@ import fcntl
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
 from vqlora.data.videos import LISTED, SUFFIXES
@@ -34,17 +35,17 @@ def fetch_annotations(url: str, cache: Path) -> Path:
     A single file is fetched with those beside it, and its own path is returned. ValueError for a place that cannot be
     read or holds nothing.
     """
-    name = url.rstrip("/").rpartition("/")[2].partition("?")[0]
-    is_file = "." in name and not url.endswith("/")
-    base = url.partition("?")[0].rstrip("/").rpartition("/")[0] if is_file else url.partition("?")[0].rstrip("/")
-    options = url[len(url.partition("?")[0]) :]
-    place = open_place(f"{base}{options}")
+    address, mark, options = url.partition("?")
+    base, _, name = address.rstrip("/").rpartition("/")
+    is_file = bool(PurePosixPath(name).suffix) and not address.endswith("/")
+    base = base if is_file else address.rstrip("/")
+    place = open_place(f"{base}{mark}{options}")
     listed = _listed(place)
     if not listed:
         raise ValueError(f"{base}: holds nothing that can be read; check the address and the credentials")
     folder = cache / "remote" / _digest(base)
     with _locked(folder.with_suffix(".lock")):
-        videos = {name: f"{base}/{name}{options}" for name in listed if name.lower().endswith(SUFFIXES)}
+        videos = {name: f"{base}/{name}{mark}{options}" for name in listed if name.lower().endswith(SUFFIXES)}
         for file, (size, changed) in listed.items():
             if file not in videos and size <= MAX_ANNOTATION_GIB * 2**30:
                 _fetch(place, file, folder / file, size, changed)
@@ -61,21 +62,20 @@ def local_clip(path: str, cache: Path) -> Iterator[str]:
     if not is_remote(path):
         yield path
         return
-    base, _, options = path.partition("?")
-    folder, name = base.rpartition("/")[0], base.rpartition("/")[2]
-    local = cache / "clips" / _digest(base) / name
+    address, mark, options = path.partition("?")
+    folder, _, name = address.rpartition("/")
+    local = cache / "clips" / _digest(address) / name
     with _locked(local.parent.with_suffix(".lock"), shared=local.is_file()):
         if not local.is_file():
             try:
-                content = open_place(f"{folder}{'?' if options else ''}{options}").read(name)
+                content = open_place(f"{folder}{mark}{options}").read(name)
             except ValueError as error:
                 raise OSError(str(error)) from error
             if content is None:
                 raise FileNotFoundError(f"{path}: no such object in the bucket")
             _write(local, content)
             _drop_oldest(cache / "clips", keep=local)
-        with suppress(OSError):
-            os.utime(local)  # used now
+        os.utime(local, ns=(time.time_ns(), local.stat().st_mtime_ns))  # used now, changed when it was fetched
         yield str(local)
 
 
@@ -111,7 +111,7 @@ def _drop_oldest(folder: Path, keep: Path) -> None:
     kept = []
     for path in folder.glob("*/*"):
         with suppress(OSError):
-            kept.append((path.stat().st_mtime_ns, path.stat().st_size, path))
+            kept.append((path.stat().st_atime_ns, path.stat().st_size, path))
     total = sum(size for _, size, _ in kept)
     for _, size, path in sorted(kept):
         if total <= limit:

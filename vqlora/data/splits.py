@@ -6,12 +6,11 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from vqlora.data.example import Example
-from vqlora.data.videos import is_present
+from vqlora.data.videos import file_name, is_present
 
 NAMES = ("train", "val", "test")
 HOLD_OUT_SEED = 0
@@ -104,7 +103,7 @@ def divide(examples: Sequence[Example]) -> dict[str, list[Example]]:
 
     So a video stays where it is when others are added. ValueError for fewer than three videos.
     """
-    videos = sorted({_video(example) for example in examples}, key=lambda path: _hash(Path(path).name))
+    videos = sorted({_video(example) for example in examples}, key=lambda path: _hash(file_name(path)))
     if len(videos) < 3:
         raise ValueError(f"three splits need three videos, there are {len(videos)}; give train, val and test files")
     tenth = max(1, len(videos) // 10)
@@ -122,7 +121,7 @@ def digest(parts: Mapping[str, Sequence[Example]]) -> str:
     for split in sorted(parts):
         hashed.update(split.encode())
         for example in parts[split]:
-            clips = [[Path(clip.path).name, clip.start_seconds, clip.end_seconds] for clip in example.clips]
+            clips = [[file_name(clip.path), clip.start_seconds, clip.end_seconds] for clip in example.clips]
             turns = [asdict(message) for message in example.messages]
             row = [example.id, example.task, clips, turns, dict(example.references)]
             hashed.update(json.dumps(row, sort_keys=True).encode() + b"\n")

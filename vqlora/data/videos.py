@@ -21,8 +21,8 @@ class VideoFiles:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._paths: dict[str, list[str]] = {}
-        for path in sorted(_below(folder)):
-            name, suffix = os.path.splitext(os.path.basename(path))
+        for file, path in sorted(_below(folder)):
+            name, suffix = os.path.splitext(file)
             if suffix.lower() in SUFFIXES:
                 self._paths.setdefault(name, []).append(path)
 
@@ -54,12 +54,18 @@ def is_present(path: str) -> bool:
     return "://" in path or os.path.isfile(path) or os.path.isdir(path)
 
 
-def _below(folder: Path) -> Iterable[str]:
+def file_name(path: str) -> str:
+    """The last part of a path or an address, without an address's options."""
+    return (path.partition("?")[0] if "://" in path else path).rpartition("/")[2]
+
+
+def _below(folder: Path) -> list[tuple[str, str]]:
+    """File names and paths, or addresses."""
     listed = folder / LISTED
     if listed.is_file():
-        return json.loads(listed.read_bytes()).values()
-    found: list[str] = []
+        return [(name.rpartition("/")[2], address) for name, address in json.loads(listed.read_bytes()).items()]
+    found: list[tuple[str, str]] = []
     for place, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [os.path.join(place, name) for name in files if not name.startswith(".")]
+        found += [(name, os.path.join(place, name)) for name in files if not name.startswith(".")]
     return found
