@@ -37,6 +37,7 @@ WRITTEN = {
     "mpeg4.mkv": {"codec": "mpeg4", "options": {"b": "2000000"}},
     "mpeg4.avi": {"codec": "mpeg4", "options": {"b": "2000000"}},
     "vp9.webm": {"codec": "libvpx-vp9", "options": {"cpu-used": "8", "deadline": "realtime"}},
+    "av1.mp4": {"codec": "libsvtav1", "options": {"preset": "12", "svtav1-params": "lp=1"}},
     "h264_open_groups.mp4": {"options": {"x264-params": "open-gop=1:keyint=8:bframes=3"}},
     "h264_intra_refresh.mp4": {"options": {"x264-params": "intra-refresh=1:keyint=12"}},
     "h264_interlaced.mp4": {"options": {"x264-params": "tff=1"}},

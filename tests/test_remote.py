@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vqlora.data.layouts import LAYOUTS
+from vqlora.data.layouts import LAYOUTS, main_file
 from vqlora.data.sets import open_data
 from vqlora.recipe import Frames
 from vqlora.storage import open_place
@@ -47,6 +47,22 @@ def test_a_set_in_a_bucket_is_the_set_itself(bucket: str, local: Path, tmp_path:
         "test": (2, 2),
     }
     assert not fetched(tmp_path)  # annotations alone
+
+
+@pytest.mark.parametrize("name", ["llava", "table"])
+def test_what_a_users_own_file_names_is_found_in_the_bucket(name: str, s3: str, tmp_path: Path) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    LAYOUTS[name](folder, COUNTS)
+    place = open_place(s3.replace("/studies", "/own")).inside(name)
+    for file in folder.rglob("*"):
+        if file.is_file():
+            place.write(str(file.relative_to(folder)), file.read_bytes())
+    address, mark, options = place.url.partition("?")
+    url = f"{address}/table.json{mark}{options}" if name == "table" else place.url
+    there, here = open_data(f"{name}:{url}", tmp_path), open_data(f"{name}:{main_file(name, folder)}", tmp_path)
+    assert there.digest == here.digest and there.coverage == here.coverage
+    assert len(FrameStore(tmp_path, Frames(budget=2)).get(there.test[0].clips[0]).frames) == 2
 
 
 def test_a_clip_is_fetched_when_it_is_wanted_and_only_once(bucket: str, local: Path, tmp_path: Path) -> None:

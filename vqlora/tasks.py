@@ -1,7 +1,7 @@
 """A model's texts scored by what each example asks for: captions, answers, events with times, moments.
 
-Rules of the scores: `vqlora.metrics`. The texts that stand for events ('1.2-4.5 s: sentence', one a line) and moments
-('1.2-4.5 s') are those that the readers write as references.
+Rules of the scores: `vqlora.metrics`. The texts that stand for events ('1.2 to 4.5 s : sentence', one after the other) and
+moments ('1.2 to 4.5 s') are those that the readers write as references.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vqlora.metrics.qa import Question, score_answers
 
 SEGMENT = {"en": "ptb", "zh": "char", "ja": "char"}  # how captions of a language are cut into words
 KINDS = {"caption": "captions", "paragraph": "captions", "instruct": "captions", "retrieval": "captions"}
-STRETCH = re.compile(r"(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)\s*s")
+STRETCH = re.compile(r"(\d+(?:\.\d+)?)\s*(?:-|to|到)\s*(\d+(?:\.\d+)?)\s*(?:s\b|秒)\s*[:：]?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +46,13 @@ def score_texts(examples: Sequence[Example], texts: Mapping[str, str], *, langua
 
 
 def parse_events(text: str) -> list[Event]:
-    """Events of a text, one a line; lines that are none are left out."""
-    found = []
-    for line in text.splitlines():
-        match = STRETCH.match(line.strip())
-        if match:
-            sentence = line.strip()[match.end() :].lstrip(" :")
-            found.append(Event(start_seconds=float(match[1]), end_seconds=float(match[2]), sentence=sentence))
-    return found
+    """Events of a text: what stands between one pair of times and the next is the sentence; other text is left out."""
+    times = list(STRETCH.finditer(text))
+    ends = [following.start() for following in times[1:]] + [len(text)]
+    return [
+        Event(start_seconds=float(match[1]), end_seconds=float(match[2]), sentence=text[match.end() : end].strip())
+        for match, end in zip(times, ends, strict=True)
+    ]
 
 
 def _captions(examples: Sequence[Example], texts: Mapping[str, str], language: str) -> TaskScores:

@@ -23,7 +23,7 @@ OFFICIAL_ENTITIES = {"train": 10009, "val": 2459, "test": 2457}
 ENTITIES = "split_ids_anet_entities.json"
 WANTED = "train.json, val_1.json and val_2.json of ActivityNet Captions, and the videos"
 PARAGRAPH_PROMPT = "Describe the video in a paragraph."
-DENSE_PROMPT = "List the events of the video with their times."
+DENSE_PROMPT = "Describe every event with its times ."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +80,9 @@ def open_activitynet_retrieval(folder: Path) -> Splits:
 
 
 def event_lines(annotated: Annotated) -> str:
-    """The text a model writes for events: one line each, '1.2-4.5 s: sentence'."""
+    """The text a model writes for events: one line each, '1.2 to 4.5 s : sentence'."""
     pairs = zip(annotated.times_seconds, annotated.sentences, strict=True)
-    return "\n".join(f"{start:.1f}-{end:.1f} s: {sentence}" for (start, end), sentence in pairs)
+    return "\n".join(f"{start:.1f} to {end:.1f} s : {sentence}" for (start, end), sentence in pairs)
 
 
 class _Read:

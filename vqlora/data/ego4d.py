@@ -119,6 +119,6 @@ def _query(id: str, text: str, clip: Clip, row: Row) -> Example:
         clips=(clip,),
         task="moments",
         messages=(Message(role="user", text=f"{NLQ_PROMPT}{text}"),),
-        references={"en": (f"{start:.1f}-{end:.1f} s",)},
+        references={"en": (f"{start:.1f} to {end:.1f} s",)},
         attributes={"query": text, "moment": [start, end]},
     )

@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from vqlora.annotations import Row, read_csv, read_json, read_json_lines, read_t
 from vqlora.data.example import Clip, Example
 from vqlora.data.questions import question_example
 from vqlora.data.splits import NAMES, Splits, divide, make_splits
+from vqlora.data.videos import located
 
 COLUMNS = ("path", "text", "id", "split", "start", "end", "language", "question", "options", "type")
 TASKS = ("caption", "retrieval", "qa")
@@ -96,11 +98,18 @@ def _clip(row: Row, described: Description, name: str) -> Clip:
             times.append(float(cell) if cell else None)
         except ValueError as error:
             raise row.fail(f"{column} {cell!r} is no time in seconds") from error
-    path = name if "://" in name else str(described.videos / Path(name).expanduser())
+    path = name if "://" in name else _located(described, name)
     try:
         return Clip(path=path, start_seconds=times[0], end_seconds=times[1])
     except ValueError as error:
         raise row.fail(str(error)) from error
+
+
+def _located(described: Description, name: str) -> str:
+    """From the description's folder, so that a list of a bucket's files there is found."""
+    root = described.file.parent
+    place = described.videos / Path(name).expanduser()
+    return located(root, os.path.relpath(place, root)) if place.is_relative_to(root) else str(place)
 
 
 def _cell(row: Row, described: Description, column: str) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from vqlora.annotations import Row, read_json, read_json_lines
 from vqlora.data.example import Clip, Example, Message
 from vqlora.data.splits import NAMES, Splits, divide, make_splits
+from vqlora.data.videos import located
 
 PLACEHOLDER = re.compile(r"[ \t]*<(?:video|image)>[ \t]*\n?")
 SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
@@ -77,7 +78,7 @@ def _messages(row: Row, turns: Sequence[tuple[str, str]], dirt: Counter[str]) ->
 def _path(video: str, folder: Path) -> str:
     if "://" in video and not video.startswith("file://"):
         return video
-    return str(folder / Path(video.removeprefix("file://")).expanduser())
+    return located(folder, str(Path(video.removeprefix("file://")).expanduser()))
 
 
 def _files(path: Path) -> dict[str, Path]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".flv", ".3gp", ".ts", ".wmv")
@@ -54,6 +55,19 @@ def is_present(path: str) -> bool:
     return "://" in path or os.path.isfile(path) or os.path.isdir(path)
 
 
+def located(folder: Path, name: str) -> str:
+    """The path of a file that a set names from its folder, or its address where the folder came from a bucket."""
+    listed = folder / LISTED
+    found = _addresses(listed, listed.stat().st_mtime_ns) if listed.is_file() else {}
+    return found.get(os.path.normpath(name), str(folder / name))
+
+
+@lru_cache(maxsize=8)
+def _addresses(listed: Path, changed_ns: int) -> dict[str, str]:
+    """Addresses by name below the folder; read anew when the list changed."""
+    return json.loads(listed.read_bytes())
+
+
 def file_name(path: str) -> str:
     """The last part of a path or an address, without an address's options."""
     return (path.partition("?")[0] if "://" in path else path).rpartition("/")[2]
@@ -63,7 +77,8 @@ def _below(folder: Path) -> list[tuple[str, str]]:
     """File names and paths, or addresses."""
     listed = folder / LISTED
     if listed.is_file():
-        return [(name.rpartition("/")[2], address) for name, address in json.loads(listed.read_bytes()).items()]
+        addresses = _addresses(listed, listed.stat().st_mtime_ns)
+        return [(name.rpartition("/")[2], address) for name, address in addresses.items()]
     found: list[tuple[str, str]] = []
     for place, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from vqlora.data.shapes import Scene, draw_scene
-from vqlora.data.shapes_text import COUNTS, DOMAIN, domain_references
+from vqlora.data.shapes_text import DOMAIN, domain_references
 from vqlora.data.shapes_write import encode, frames_of
 
+NUMBERS = ("one", "two", "three", "four", "five")
 Scenes = dict[str, list[Scene]]
 CHINESE_COLOURS = {
     "red": "红色", "green": "绿色", "blue": "蓝色", "yellow": "黄色", "purple": "紫色", "orange": "橙色",
@@ -88,7 +89,7 @@ def questions(scene: Scene) -> list[tuple[str, str, str]]:
     """(question, answer, kind): how many, what colour, which motion comes first and last."""
     first, last = scene.phases[0], scene.phases[-1]
     return [
-        ("how many units are there?", COUNTS[len(scene.things) - 1].split()[0], "number"),
+        ("how many units are there?", NUMBERS[len(scene.things) - 1], "number"),
         (
             f"what colour is the {DOMAIN.shapes[scene.things[0].shape]}?",
             DOMAIN.colours[scene.things[0].colour],
@@ -101,7 +102,7 @@ def questions(scene: Scene) -> list[tuple[str, str, str]]:
 
 def choices(answer: str, kind: str, count: int = 5) -> list[str]:
     """Options of which one is the answer, the others of its kind; where it stands depends on the words alone."""
-    words = {"number": ["one", "two", "three", "four", "five"], "colour": [*dict.fromkeys(DOMAIN.colours.values())]}
+    words = {"number": list(NUMBERS), "colour": [*dict.fromkeys(DOMAIN.colours.values())]}
     pool = words.get(kind, list(DOMAIN.motions.values()))
     others = [word for word in pool if word != answer][: count - 1]
     place = sum(map(ord, answer)) % count
