@@ -16,6 +16,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,9 @@ from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 from vqlora.metrics.captions import score_captions
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "tests" / "fixtures"))
-import make_metrics_reference as made  # noqa: E402  (the strings and their grammar belong to the tests)
-
 RESULT = HERE / "results" / "captions.json"
+sys.path.insert(0, str(HERE.parent / "tests" / "fixtures"))  # the strings and their grammar belong to the tests
+made: Any = import_module("make_metrics_reference")
 Captions = tuple[dict[str, str], dict[str, list[str]]]
 
 

@@ -1,7 +1,7 @@
 """A model's texts scored by what each example asks for: captions, answers, events with times, moments.
 
-Rules of the scores: `vqlora.metrics`. The texts that stand for events ('1.2 to 4.5 s : sentence', one after the other) and
-moments ('1.2 to 4.5 s') are those that the readers write as references.
+Rules of the scores: `vqlora.metrics`. The texts that stand for events ('1.2 to 4.5 s : sentence', one after the other)
+and moments ('1.2 to 4.5 s') are those that the readers write as references.
 """
 
 from __future__ import annotations

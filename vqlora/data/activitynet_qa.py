@@ -34,7 +34,7 @@ def open_activitynet_qa(folder: Path) -> Splits:
     videos = VideoFiles(folder)
     names = {row.at("video_name").name() for questions, _ in pairs.values() for row in questions}
     videos.require_one_of([stem for name in names for stem in (name, f"v_{name}")], example="v_ID.mp4")
-    examples = {split: _matched(*pair, videos, dirt) for split, pair in pairs.items()}
+    examples = {split: _matched(asked, said, videos, dirt) for split, (asked, said) in pairs.items()}
     return make_splits("activitynet-qa", examples, official=OFFICIAL, dirt=dirt)
 
 

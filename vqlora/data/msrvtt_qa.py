@@ -47,10 +47,9 @@ def open_xu(
             return None
         names = stems(row.at("video_id").whole())
         path = videos.path(*names, expected=f"{names[0]}{Path(example).suffix}")
-        category = {"category": row.at("category_id").whole()} if row.has("category_id") else {}
-        return question_example(
-            f"{split}/{row.at('id').name()}", path, question, answer, type=question.split()[0].lower(), **category
-        )
+        category = row.at("category_id").whole() if row.has("category_id") else None
+        id, kind = f"{split}/{row.at('id').name()}", question.split()[0].lower()
+        return question_example(id, path, question, answer, type=kind, category=category)
 
     examples = {split: [one for one in (read(split, row) for row in own) if one] for split, own in rows.items()}
     return make_splits(name, examples, official=official, dirt=dirt)

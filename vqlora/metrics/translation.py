@@ -43,7 +43,7 @@ def score_translations(
 
     ids = list(references)
     widest = max(len(texts) for texts in references.values())
-    columns = [[(list(references[id]) + [None] * widest)[place] for id in ids] for place in range(widest)]
+    columns: Any = [[(list(references[id]) + [None] * widest)[place] for id in ids] for place in range(widest)]
     hypotheses = [predictions[id] for id in ids]
     bleu = BLEU(tokenize=TOKENIZERS.get(language, DEFAULT_TOKENIZER))
     scores = {
@@ -54,7 +54,7 @@ def score_translations(
     return TranslationScores(scores=scores, intervals=intervals, signature=str(bleu.get_signature()))
 
 
-def _bleu_interval(bleu: Any, hypotheses: list[str], columns: list[list[str | None]], ids: list[str]) -> list[float]:
+def _bleu_interval(bleu: Any, hypotheses: list[str], columns: Any, ids: list[str]) -> list[float]:
     """From the counts of single sentences, whose sums give a corpus score."""
     counts = []
     for place, text in enumerate(hypotheses):

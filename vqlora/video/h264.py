@@ -39,7 +39,8 @@ def _frames_only(unit: bytes) -> bool:
     if profile in HIGH_PROFILES:
         if _golomb(bits) == 3:  # chroma 4:4:4
             next(bits)
-        _golomb(bits), _golomb(bits), next(bits)  # depths of luma and chroma, transform bypass
+        for read in (_golomb, _golomb, next):  # depths of luma and chroma, transform bypass
+            read(bits)
         if next(bits):
             return False
     _golomb(bits)  # frame numbers
@@ -48,7 +49,8 @@ def _frames_only(unit: bytes) -> bool:
         return False
     if order == 0:
         _golomb(bits)
-    _golomb(bits), next(bits), _golomb(bits), _golomb(bits)  # references, gaps, width, height
+    for read in (_golomb, next, _golomb, _golomb):  # references, gaps, width, height
+        read(bits)
     return bool(next(bits))
 
 

@@ -30,8 +30,10 @@ def survey(
     rotation, and whoever reads the frames sees whether they are where the packets say.
     """
     context, base = stream.codec_context, stream.time_base
-    is_plain = context.name == "h264" and "mp4" in container.format.name.split(",") and base is not None
-    if not (is_plain and is_progressive(context.extradata or b"") and len(container.streams.video) == 1):
+    is_plain = (
+        context.name == "h264" and "mp4" in container.format.name.split(",") and len(container.streams.video) == 1
+    )
+    if base is None or not is_plain or not is_progressive(context.extradata or b""):
         return None
     packets = _Packets(path, context.extradata or b"", wants_frame=not is_read_next)
     for packet in container.demux(stream):
