@@ -18,6 +18,7 @@ from av.stream import Disposition
 from video_files import IDENTITY, TURNS, cut, patch, pictures, write_video
 
 from vqlora.video.decode import DecodeError, decode_all, probe, read_clip, read_frames
+from vqlora.video.torchcodec_reader import torchcodec_problem
 
 # Every container and codec that we write, with the settings known to matter. Decord is proven on the first ten.
 WRITTEN = {
@@ -137,6 +138,29 @@ def test_a_clip_is_read_with_one_choice_from_what_it_holds(files: Path, name: st
 def test_decord_is_refused_with_a_reason(files: Path, name: str):
     with pytest.raises(DecodeError, match="decord"):
         read_frames(files / name, [0], "decord")
+
+
+@pytest.mark.skipif(torchcodec_problem() is not None, reason=torchcodec_problem() or "it imports")
+@pytest.mark.parametrize("name", sorted(set(WRITTEN) - {"h264_10_bit.mp4"}))
+def test_torchcodec_gives_the_pixels_of_the_reference_or_refuses(files: Path, name: str):
+    info = probe(files / name)
+    indices = sorted({0, 3, 7, info.frames // 2, info.frames - 1} & set(range(info.frames)))
+    try:
+        got = read_frames(files / name, indices, "torchcodec", info)
+    except DecodeError as error:
+        assert "torchcodec" in str(error)
+        return
+    reference = read_frames(files / name, indices, "pyav", info)
+    assert got.decoder.startswith("torchcodec ") and got.times_seconds == reference.times_seconds
+    assert np.abs(got.frames.astype(int) - reference.frames).max() <= 3  # its own conversion rounds otherwise
+
+
+def test_where_torchcodec_does_not_import_it_is_refused_with_the_reason(files: Path):
+    if torchcodec_problem() is None:
+        assert read_frames(files / "h264.mp4", [], "torchcodec").frames.shape == (0, 112, 112, 3)
+        return
+    with pytest.raises(DecodeError, match="torchcodec does not import"):
+        read_frames(files / "h264.mp4", [0], "torchcodec")
 
 
 def test_avi_is_refused_because_decord_returns_wrong_frames(files: Path):

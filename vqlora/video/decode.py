@@ -4,8 +4,8 @@ PyAV is the reference. `probe` counts frames from packets where that is proven t
 the file from end to end, so counts and times are never a header's. Frames are read from the restart before each of
 them, and a damaged one among those decoded is an error. decord conceals damage: it serves by name, or where PyAV is
 missing, and only where it is proven to give the same pixels (tests/test_decode.py): progressive 8-bit H.264 in MP4 that
-restarts at every key frame. Which frames to ask for: `samplers`. Caching: `frames`. In processes that can be killed:
-`killable`.
+restarts at every key frame. torchcodec serves by name, where it imports. Which frames to ask for: `samplers`. Caching:
+`frames`. In processes that can be killed: `killable`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from vqlora.video.decord_reader import probe_decord, read_decord
 from vqlora.video.h264 import IDR, unit_types
 from vqlora.video.pictures import probe_pictures, read_pictures
 from vqlora.video.survey import FORMATS, survey
+from vqlora.video.torchcodec_reader import read_torchcodec
 from vqlora.video.video_info import Decoded, DecodeError, VideoInfo, check_file, decoded, pyav_version
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-Decoder = Literal["auto", "pyav", "decord"]
-DECODERS: tuple[Decoder, ...] = ("auto", "pyav", "decord")
+Decoder = Literal["auto", "pyav", "decord", "torchcodec"]
+DECODERS: tuple[Decoder, ...] = ("auto", "pyav", "decord", "torchcodec")
 AV_TIME_BASE = 1_000_000  # FFmpeg's unit of a container's length, per second
 
 
@@ -86,6 +87,8 @@ def read_frames(
         return read_pictures(path, indices, info)
     if decoder == "pyav" or (decoder == "auto" and pyav_version()):
         return _read_pyav(path, indices, info)
+    if decoder == "torchcodec":
+        return read_torchcodec(path, indices, info)
     if info.decord_refusal:
         raise DecodeError(f"{path}: decord is refused: {info.decord_refusal}; use the decoder 'pyav'")
     return read_decord(path, indices, info)
