@@ -29,19 +29,20 @@ def examine_node(data: str | None = None, base: str | None = None, storage: str 
     """This machine, with a data set, a base and a storage if named. Trains nothing and downloads nothing."""
     findings = [_python(), *map(_package, PACKAGES), *_devices(), _kernels(), _decoders(), _cache(), _disk()]
     if data is not None:
-        findings += _checked(lambda: _data(data), f"data {data}")
+        findings += _checked(lambda: _data(data))
     if base is not None:
-        findings += _checked(lambda: _base(base), f"base {base}")
+        findings += _checked(lambda: _base(base))
     if storage is not None:
-        findings += _checked(lambda: _storage(storage), f"storage {storage}")
+        findings += _checked(lambda: _storage(storage))
     return findings
 
 
-def _checked(look: Callable[[], list[Finding]], what: str) -> list[Finding]:
+def _checked(look: Callable[[], list[Finding]]) -> list[Finding]:
+    """What a look finds; its error names what it looked at."""
     try:
         return look()
     except (ValueError, OSError) as error:
-        return [Finding(state="wrong", what=f"{what}: {error}", mend="see the message")]
+        return [Finding(state="wrong", what=str(error), mend="see the message")]
 
 
 def _python() -> Finding:

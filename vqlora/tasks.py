@@ -48,10 +48,10 @@ def score_texts(examples: Sequence[Example], texts: Mapping[str, str], *, langua
 def parse_events(text: str) -> list[Event]:
     """Events of a text: what stands between one pair of times and the next is the sentence; other text is left out."""
     times = list(STRETCH.finditer(text))
-    ends = [following.start() for following in times[1:]] + [len(text)]
+    ends = [*(following.start() for following in times[1:]), len(text)]
     return [
         Event(start_seconds=float(match[1]), end_seconds=float(match[2]), sentence=text[match.end() : end].strip())
-        for match, end in zip(times, ends, strict=True)
+        for match, end in zip(times, ends, strict=False)
     ]
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any
 
 import numpy as np
 
@@ -105,16 +104,14 @@ def read_predicted_moments(file: Path) -> dict[str, list[Stretch]]:
 def read_similarity(file: Path) -> np.ndarray:
     """A matrix [queries, videos] saved by numpy.save."""
     try:
-        found: Any = np.load(file, allow_pickle=False)
+        with file.open("rb") as stream:
+            return np.lib.format.read_array(stream, allow_pickle=False)
     except FileNotFoundError as error:
         raise ValueError(f"{file}: no such file") from error
     except (OSError, ValueError, EOFError, SyntaxError, TypeError, MemoryError, OverflowError) as error:
         raise ValueError(
             f"{file}: not a matrix that numpy.save wrote ({' '.join(str(error).split())[:200]})"
         ) from error
-    if not isinstance(found, np.ndarray):
-        raise ValueError(f"{file}: several arrays (.npz); save the one matrix with numpy.save")
-    return found
 
 
 def read_query_videos(file: Path, queries: int) -> list[int]:

@@ -37,13 +37,25 @@ def java_scores(
 
 
 def _run(name: str, truths: dict[str, list[str]], hypotheses: dict[str, list[str]]) -> tuple[float, list[float]]:
+    scorer = None
     try:
         with redirect_stdout(StringIO()):  # SPICE prints its progress
-            score, rows = _scorer(name).compute_score(truths, hypotheses)
+            scorer = _scorer(name)
+            score, rows = scorer.compute_score(truths, hypotheses)
     except Exception as error:  # whatever a missing model, a full disk or a broken pipe raises there
         raise ValueError(f"{name}: its program failed: {error}") from error
+    finally:
+        end_program(scorer)
     each = [float(row["All"]["f"] if isinstance(row, dict) else row) for row in rows]
     return float(score), each
+
+
+def end_program(scorer: Any) -> None:
+    """Ends the Java process that METEOR's scorer leaves running, and closes its pipes."""
+    process = getattr(scorer, "meteor_p", None)
+    if process is not None:
+        process.kill()
+        process.communicate()
 
 
 def _scorer(name: str) -> Any:
