@@ -17,6 +17,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from select import select
 from typing import Any, TypeVar
@@ -63,11 +64,13 @@ class _Worker:
             ready, _, _ = select([self.process.stdout], [], [], limit + (START_SECONDS if self.is_new else 0))
             if not ready:
                 self.stop()
-                raise DecodeError(f"{arguments[0]}: took longer than {limit:g} s; its worker was killed")
+                raise _too_long(arguments[0], limit)
             self.is_new = False
             return _reply(self.process.stdout, place)
         except (EOFError, BrokenPipeError) as error:
             self.stop()
+            if self.process.returncode == -signal.SIGALRM:
+                raise _too_long(arguments[0], limit) from error
             raise DecodeError(
                 f"{arguments[0]}: the decoder's process died ({_fate(self.process.returncode)})"
             ) from error
@@ -144,6 +147,10 @@ def _reply(stream: Any, place: str) -> Any:
     raise content
 
 
+def _too_long(path: object, limit: float) -> DecodeError:
+    return DecodeError(f"{path}: took longer than {limit:g} s; its worker was killed")
+
+
 def _fate(code: int | None) -> str:
     return signal.Signals(-code).name if code is not None and code < 0 else f"exit status {code}"
 
@@ -158,9 +165,10 @@ def _serve() -> None:
             module, name, arguments, place, limit = pickle.loads(_read(reader))
         except EOFError:
             return
+        function = getattr(import_module(module), name)
         signal.setitimer(signal.ITIMER_REAL, 2 * limit + 1)
         try:
-            content, is_result = _function(module, name)(*arguments), True
+            content, is_result = function(*arguments), True
         except Exception as error:
             content, is_result = error, False
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -170,12 +178,6 @@ def _serve() -> None:
             sizes = [file.write(buffer.raw()) for buffer in buffers]
         writer.write(_message((is_result, raw, sizes)))
         writer.flush()
-
-
-def _function(module: str, name: str) -> Callable[..., Any]:
-    from importlib import import_module
-
-    return getattr(import_module(module), name)
 
 
 if __name__ == "__main__":
