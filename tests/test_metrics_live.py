@@ -68,6 +68,7 @@ def test_the_reference_scores_tokenised_words_as_we_do(make: ModuleType) -> None
         assert [row[f"bleu_{order + 1}"] for row in ours.per_example.values()] == pytest.approx(values[order], abs=1e-9)
 
 
+@pytest.mark.slow
 def test_meteor_is_its_own_programs_number(make: ModuleType) -> None:
     from pycocoevalcap.meteor.meteor import Meteor
 

@@ -14,6 +14,7 @@ from vqlora.video.decode import read_clip
 from vqlora.video.killable import call
 from vqlora.video.samplers import select
 from vqlora.video.sheet import write_sheet
+from vqlora.video.video_info import VideoInfo
 
 
 def frames_command(argv: Sequence[str]) -> int:
@@ -21,8 +22,8 @@ def frames_command(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     try:
         frames = Frames(budget=options.budget, sampler=options.sampler)
-        info, got = call(read_clip, options.file, partial(select, frames))
-        indices = select(frames, info)
+        info, got = call(read_clip, options.file, partial(chosen, frames))
+        indices = tuple(info.times_seconds.index(time) for time in got.times_seconds)
         if options.sheet is not None:
             write_sheet(options.sheet, got, indices)
     except ValueError as error:
@@ -39,6 +40,11 @@ def frames_command(argv: Sequence[str]) -> int:
     for index, time in zip(indices, got.times_seconds, strict=True):
         print(f"{index:>8} {time:>10.3f}")
     return 0
+
+
+def chosen(frames: Frames, info: VideoInfo) -> Sequence[int]:
+    """What the sampler takes of a file."""
+    return select(frames, info)
 
 
 def _parser() -> argparse.ArgumentParser:
