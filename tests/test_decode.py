@@ -38,7 +38,7 @@ WRITTEN = {
     "mpeg4.mkv": {"codec": "mpeg4", "options": {"b": "2000000"}},
     "mpeg4.avi": {"codec": "mpeg4", "options": {"b": "2000000"}},
     "vp9.webm": {"codec": "libvpx-vp9", "options": {"cpu-used": "8", "deadline": "realtime"}},
-    "av1.mp4": {"codec": "libsvtav1", "options": {"preset": "12", "svtav1-params": "lp=1"}},
+    "av1.mp4": {"codec": "libsvtav1", "options": {"preset": "8", "crf": "1", "svtav1-params": "lp=1"}},
     "h264_open_groups.mp4": {"options": {"x264-params": "open-gop=1:keyint=8:bframes=3"}},
     "h264_intra_refresh.mp4": {"options": {"x264-params": "intra-refresh=1:keyint=12"}},
     "h264_interlaced.mp4": {"options": {"x264-params": "tff=1"}},
@@ -116,7 +116,7 @@ def test_decord_gives_the_pixels_of_the_reference_where_it_is_not_refused(files:
 @pytest.mark.parametrize("name", WRITTEN)
 def test_packets_tell_what_decoding_everything_tells(files: Path, name: str):
     quick, whole = probe(files / name), decode_all(files / name)
-    assert bool(quick.restarts) == (name in PROVEN)
+    assert bool(quick.restarts) == (name in PROVEN and "one_frame" not in name)  # one comes out at the file's end only
     assert replace(quick, restarts=(), first_pts=0) == whole
     if quick.restarts:
         in_order = read_frames(files / name, range(whole.frames), "pyav", whole)

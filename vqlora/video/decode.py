@@ -180,6 +180,7 @@ class _Scan:
             codec=self.stream.codec_context.name,
             container="mp4" if "mp4" in name.split(",") else name.split(",")[0],
             decord_refusal=self._decord_refusal(container),
+            interlaced=self.interlaced,
         )
 
     def _times(self) -> tuple[tuple[float, ...], float]:

@@ -32,6 +32,8 @@ def read_torchcodec(path: str | Path, indices: Sequence[int], info: VideoInfo) -
     """DecodeError if it does not import, fails, or counts or times the frames differently."""
     if problem := torchcodec_problem():
         raise DecodeError(f"{path}: {problem}; use the decoder 'pyav'")
+    if info.interlaced:
+        raise DecodeError(f"{path}: torchcodec converts interlaced frames differently; use the decoder 'pyav'")
     torchcodec: Any = import_module("torchcodec")
     try:
         decoder = torchcodec.decoders.VideoDecoder(str(path), num_ffmpeg_threads=1, dimension_order="NHWC")

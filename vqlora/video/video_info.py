@@ -35,6 +35,7 @@ class VideoInfo:
     codec: str
     container: str
     decord_refusal: str | None
+    interlaced: bool = False
     first_pts: int = 0
     restarts: tuple[int, ...] = ()
 
