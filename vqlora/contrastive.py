@@ -18,21 +18,22 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqlora.data.example import PROMPTS, Example, Message
+from vqlora.data.example import Example, Message
 from vqlora.inputs import Inputs, precision
 from vqlora.training import Trainer, paired, world
 
+CLIP_PROMPT = "Summarise the video in one word ."
 FIRST_SCALE, MOST_SCALE = 1 / 0.07, 100.0  # CLIP's: the first, and where it is held
 
 
 def text_prompt(text: str) -> str:
-    """What the user says to have a text summed up as the retrieval prompt sums up a clip."""
+    """What the user says to have a text summed up as `CLIP_PROMPT` sums up a clip."""
     return f"Summarise the sentence in one word : {text}"
 
 
 def clip_vectors(inputs: Inputs, examples: Sequence[Example], *, fresh: bool = False) -> Tensor:
     """One vector of length 1 per example's clip, [B, D], fp32."""
-    asked = [(Message(role="user", text=PROMPTS["retrieval"]),)] * len(examples)
+    asked = [(Message(role="user", text=CLIP_PROMPT),)] * len(examples)
     times = [inputs.frames(example).times_seconds for example in examples]
     return _last_states(inputs, times, asked, inputs.states(examples, fresh=fresh), sees=True)
 

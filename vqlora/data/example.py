@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 # What the user says where an example brings no messages of its own.
-PROMPTS = {"caption": "Describe the video.", "retrieval": "Summarise the video in one word ."}
+PROMPTS = {"caption": "Describe the video.", "retrieval": "Describe the video."}
 
 
 @dataclass(frozen=True, kw_only=True)
