@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -33,35 +33,32 @@ def text_prompt(text: str) -> str:
 
 def clip_vectors(inputs: Inputs, examples: Sequence[Example], *, fresh: bool = False) -> Tensor:
     """One vector of length 1 per example's clip, [B, D], fp32."""
-    asked = [(Message(role="user", text=CLIP_PROMPT),)] * len(examples)
-    times = [inputs.frames(example).times_seconds for example in examples]
-    return _last_states(inputs, times, asked, inputs.states(examples, fresh=fresh), sees=True)
+    asked = [replace(example, messages=(Message(role="user", text=CLIP_PROMPT),)) for example in examples]
+    tokens = inputs.tokens(asked, [0] * len(asked), generate=True)
+    return _last_states(inputs, tokens, inputs.states(asked, fresh=fresh))
 
 
 def text_vectors(inputs: Inputs, texts: Sequence[str], any_state: Tensor) -> Tensor:
     """One vector of length 1 per text, [B, D], fp32. any_state: a clip's vision states, for their shape alone."""
-    asked = [(Message(role="user", text=text_prompt(text)),) for text in texts]
-    blank = torch.zeros_like(any_state[:1])  # families with cross-attention want a frame; no token sees it
-    return _last_states(inputs, [()] * len(texts), asked, [blank] * len(texts), sees=False)
-
-
-def _last_states(
-    inputs: Inputs,
-    times_seconds: Sequence[Sequence[float]],
-    conversations: Sequence[Sequence[Message]],
-    states: Sequence[Tensor],
-    *,
-    sees: bool,
-) -> Tensor:
     loaded = inputs.adapted.loaded
-    size = inputs.store.frames.size
-    # Padded on the left, so that the last place is every row's last token.
+    asked = [(Message(role="user", text=text_prompt(text)),) for text in texts]
     batch = loaded.family.batch(
-        loaded.processor, loaded.model.config, times_seconds, conversations, size=size, generate=True
+        loaded.processor,
+        loaded.model.config,
+        [()] * len(texts),
+        asked,
+        size=inputs.store.frames.size,
+        generate=True,
     )
-    if not sees:
-        batch["frame_of_token"].zero_()
-    batch = {name: tensor.to(inputs.device) for name, tensor in batch.items()}
+    batch["frame_of_token"].zero_()
+    # Families with cross-attention want a frame; no token sees this one.
+    blank = torch.zeros_like(any_state[:1])
+    return _last_states(inputs, {name: part.to(inputs.device) for name, part in batch.items()}, [blank] * len(texts))
+
+
+def _last_states(inputs: Inputs, batch: dict[str, Tensor], states: Sequence[Tensor]) -> Tensor:
+    """Of batches padded on the left, where the last place is every row's last token."""
+    loaded = inputs.adapted.loaded
     with precision(loaded.device):
         hidden = loaded.family.hidden(loaded.model, batch, states)
     return F.normalize(hidden[:, -1].float(), dim=-1)
