@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -138,3 +141,52 @@ def test_recall_of_captions_found_by_their_own_words(written: dict[object, Path]
     found = score_retrieval(similarity, [place for _, place in queries])
     assert found["t2v"].scores["R5"] > 0 and len(found["t2v"].ranks) == 5 * len(test)
     assert {"v2t", "v2t_max"} <= found.keys()
+
+
+def test_msvd_reads_the_lists_and_the_pickle_of_the_retrieval_releases_and_runs_no_code(
+    written: dict[object, Path], tmp_path: Path
+) -> None:
+    before = opened(written, "msvd")
+    folder = tmp_path / "msvd"
+    shutil.copytree(written[LAYOUTS["msvd"]], folder)
+    (folder / "AllVideoDescriptions.txt").unlink()
+    (folder / "youtube_mapping.txt").unlink()
+    examples = {split: getattr(before, split) for split in NAMES}
+    told = {one.id: [text.split(" ") for text in one.references["en"]] for own in examples.values() for one in own}
+    (folder / "raw-captions.pkl").write_bytes(pickle.dumps(told))
+    for split, own in examples.items():
+        (folder / f"{split}_list.txt").write_text("\n".join(one.id for one in own) + "\n")
+    assert open_data(f"msvd:{folder}").digest == before.digest
+    (folder / "raw-captions.pkl").write_bytes(pickle.dumps({"a": Path("x")}))
+    with pytest.raises(ValueError, match=r"raw-captions\.pkl: not the plain pickle.*wants to load pathlib"):
+        open_data(f"msvd:{folder}")
+
+
+def test_activitynet_halves_its_validation_where_the_list_of_entities_is_there(
+    written: dict[object, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "activitynet"
+    shutil.copytree(written[LAYOUTS["activitynet"]], folder)
+    ids = [one.id for one in opened(written, "activitynet").test]
+    (folder / "split_ids_anet_entities.json").write_text(
+        json.dumps({"training": [], "validation": ids[:2], "testing": ids[2:]})
+    )
+    splits = open_data(f"activitynet:{folder}")
+    assert [one.id for one in splits.val] == ids[:2] and [one.id for one in splits.test] == ids[2:]
+    assert splits.validation == "official" and len(splits.train) == COUNTS["train"]
+
+
+def test_a_video_in_two_splits_and_an_id_given_twice_are_refused(written: dict[object, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "lsmdc"
+    LAYOUTS["lsmdc"](folder, COUNTS)
+    train, test = folder / "LSMDC16_annos_training.csv", folder / "LSMDC16_challenge_1000_publictect.csv"
+    train.write_text(train.read_text() + test.read_text().splitlines()[0] + "\n")
+    with pytest.raises(ValueError, match="is in train and in test; a clip has one split"):
+        open_data(f"lsmdc:{folder}")
+    table = tmp_path / "clips.csv"
+    table.write_text("path,text,split\na.mp4,one,train\nb.mp4,two,test\na.mp4,three,test\nc.mp4,four,val\n")
+    with pytest.raises(ValueError, match=r"a\.mp4.* is in train and in test"):
+        open_data(f"table:{table}")
+    table.write_text("path,text,id,split\na.mp4,one,1,train\nb.mp4,two,1,train\n")
+    with pytest.raises(ValueError, match="line 3: the id '1' names two clips"):
+        open_data(f"table:{table}")
