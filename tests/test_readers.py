@@ -165,9 +165,9 @@ def test_msvd_reads_the_lists_and_the_pickle_of_the_retrieval_releases_and_runs_
 def test_activitynet_halves_its_validation_where_the_list_of_entities_is_there(
     written: dict[object, Path], tmp_path: Path
 ) -> None:
+    ids = [one.id for one in opened(written, "activitynet").test]
     folder = tmp_path / "activitynet"
     shutil.copytree(written[LAYOUTS["activitynet"]], folder)
-    ids = [one.id for one in opened(written, "activitynet").test]
     (folder / "split_ids_anet_entities.json").write_text(
         json.dumps({"training": [], "validation": ids[:2], "testing": ids[2:]})
     )
