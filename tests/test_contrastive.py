@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import torch
 from torch.nn import functional as F
 
 from vqlora.adapters import attach
-from vqlora.contrastive import clip_vectors, info_nce, text_vectors
+from vqlora.contrastive import FIRST_SCALE, ContrastiveTrainer, clip_vectors, info_nce, text_vectors
+from vqlora.cost import StepProbe
 from vqlora.data.sets import default_cache, open_data
 from vqlora.finetune import finetune
 from vqlora.inputs import Inputs
@@ -82,6 +84,35 @@ def test_vectors_depend_on_their_own_clip_or_text_alone(base: str, tmp_path: Pat
         torch.testing.assert_close(clip_vectors(inputs, examples[1:2])[0], clips[1], atol=1e-5, rtol=0)
     torch.testing.assert_close(clips.norm(dim=-1), torch.ones(3))
     assert not torch.allclose(texts[0], texts[1], atol=1e-3) and not torch.allclose(clips[0], clips[1], atol=1e-3)
+
+
+def test_training_goes_on_to_the_bit_where_its_state_was_taken() -> None:
+    """Three steps against two, a saved state, a new trainer and the third; the temperature is learned with the rest."""
+    loaded = load(RECIPE.base, RECIPE.bits, "cpu")
+    store, examples = FrameStore(default_cache(), RECIPE.frames), open_data("shapes:tiny").train
+
+    def trainer() -> ContrastiveTrainer:
+        adapted = attach(loaded, RECIPE.method, seed=0)
+        inputs = Inputs(adapted=adapted, store=store, memory=StateMemory(), language="en")
+        probe = StepProbe(adapted.model, loaded.device, 0)
+        return ContrastiveTrainer(
+            adapted=adapted, inputs=inputs, examples=examples, schedule=RECIPE.schedule, seed=0, probe=probe
+        )
+
+    whole = trainer()
+    losses = [whole.step() for _ in range(3)]
+    final = whole.state()
+    whole.adapted.remove()
+    first = trainer()
+    assert [first.step(), first.step()] == losses[:2]
+    state = first.state()
+    first.adapted.remove()
+    second = trainer()
+    second.restore(state)
+    assert second.step() == losses[2]
+    assert second.log_scale.item() == final["log_scale"].item() != pytest.approx(math.log(FIRST_SCALE))
+    assert all(torch.equal(second.state()["trained"][name], value) for name, value in final["trained"].items())
+    second.adapted.remove()
 
 
 @pytest.mark.slow

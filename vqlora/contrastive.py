@@ -100,10 +100,22 @@ class ContrastiveTrainer(Trainer):
         super().__post_init__()
         if self.schedule.batch_size < 2:
             raise ValueError(
-                f"batch size {self.schedule.batch_size}: contrastive training needs another pair to tell from"
+                f"batch size {self.schedule.batch_size}: contrastive training needs other pairs to tell from"
             )
+        if self._is_sharded:
+            raise ValueError("retrieval trains a sharded base on no more than one worker; use 1 worker, or an adapter")
         self.log_scale = nn.Parameter(torch.tensor(math.log(FIRST_SCALE), device=self._device))
-        self.optimizer.add_param_group({"params": [self.log_scale], "weight_decay": 0.0})
+        self._scale_optimizer = torch.optim.AdamW([self.log_scale], weight_decay=0.0)
+
+    def step(self) -> float:
+        """One optimisation step of the adapter and, at the same rate, of the temperature."""
+        loss = super().step()
+        if world()[1] > 1:
+            dist.all_reduce(self.log_scale.grad)
+        self._scale_optimizer.param_groups[0]["lr"] = self.rate
+        self._scale_optimizer.step()
+        self._scale_optimizer.zero_grad(set_to_none=True)
+        return loss
 
     def _backward(self, batch: Sequence[tuple[int, float]], *, fresh: bool) -> Tensor:
         pairs = paired(self.examples, batch, self.inputs.language)
@@ -128,15 +140,15 @@ class ContrastiveTrainer(Trainer):
         dist.all_gather_object(parts, names)
         return [name for part in parts for name in part]
 
-    def _sum_gradients(self) -> None:
-        super()._sum_gradients()
-        if world()[1] > 1 and self.log_scale.grad is not None:
-            dist.all_reduce(self.log_scale.grad)
-
     def state(self) -> dict[str, Any]:
-        return {**super().state(), "log_scale": self.log_scale.detach().cpu().clone()}
+        own = {
+            "log_scale": self.log_scale.detach().cpu().clone(),
+            "scale_optimizer": self._scale_optimizer.state_dict(),
+        }
+        return {**super().state(), **own}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         super().restore(state)
         with torch.no_grad():
             self.log_scale.copy_(state["log_scale"])
+        self._scale_optimizer.load_state_dict(state["scale_optimizer"])

@@ -125,7 +125,9 @@ def finetune(
                 if start is not None:
                     adapted.load_bytes(start)
                 inputs = replace(inputs, adapted=adapted)
-                trial = trial_of(recipe.task)(recipe, data, inputs, progress or Silent(), held_by_others=held, start=began)
+                trial = trial_of(recipe.task)(
+                    recipe, data, inputs, progress or Silent(), held_by_others=held, start=began
+                )
                 return trial.run()
             finally:
                 if adapted.is_removable:
