@@ -3,11 +3,11 @@
 Question      Does QLoRA hold its own against full fine-tuning and LoRA, in captioning and in retrieval, and what does
               it save?
 Expectation   LoRA and QLoRA within the interval of full fine-tuning on every set, at a fraction of its memory.
-Rows          zero-shot, full fine-tuning, LoRA (16 bits), QLoRA (4 bits).
+Rows          zero-shot, full fine-tuning, LoRA (16 bits), and on 4 bits QLoRA, prefix tuning, bottleneck adapters.
 Columns       MSR-VTT and ActivityNet paragraphs (captioning), VATEX and LSMDC (retrieval).
 Cell          BLEU-4 and CIDEr-D, or R@1, R@5, R@10 both ways, on test; memory in training and inference, time, latency
               and FLOPs beside it. `--seeds 3` for a paper.
-Cost          16 trials on the embedded twins of the four sets, 256 clips seen in each; an hour on two CPU cores.
+Cost          24 trials on the embedded twins of the four sets, 256 clips seen in each; an hour on two CPU cores.
 Command       ray job submit --working-dir . -- python studies/benchmarks.py
               the real sets: --data msrvtt:/d/msrvtt=1,activitynet:/d/anet=1,vatex-retrieval:/d/vatex=1,lsmdc:/d/lsmdc=1
 """
@@ -15,7 +15,18 @@ Command       ray job submit --working-dir . -- python studies/benchmarks.py
 from ray import tune
 
 from vqlora.launch import launch
-from vqlora.recipe import Bits, Frames, FullFineTune, Lora, Method, Recipe, Schedule, ZeroShot
+from vqlora.recipe import (
+    Bits,
+    Bottleneck,
+    Frames,
+    FullFineTune,
+    Lora,
+    Method,
+    Prefix,
+    Recipe,
+    Schedule,
+    ZeroShot,
+)
 from vqlora.study import Objective, Study
 
 RETRIEVAL = ("vatex-retrieval", "lsmdc")
@@ -26,6 +37,8 @@ ROWS: dict[str, tuple[Method, str, float]] = {  # method, bits, learning rate
     "full": (FullFineTune(), "all16", 3e-4),
     "lora": (Lora(rank=RANK), "all16", 4e-3),
     "qlora": (Lora(rank=RANK), "all4", 4e-3),
+    "prefix": (Prefix(tokens=16), "all4", 2e-2),
+    "bottleneck": (Bottleneck(width={"text": 64}), "all4", 4e-3),
 }
 
 
