@@ -1,4 +1,4 @@
-"""Caption scores against the Java reference: seconds for the same captions, raw and tokenised, equal to 1e-6.
+"""Caption scores against the Java reference: seconds for the same captions, raw and tokenised.
 
 Question: is scoring without Java fast enough to sit inside a training loop? Peer: pycocoevalcap 1.2, whose tokeniser is
 a Java program started anew for every call. Three workloads of our own sentences: 100 captions with 5 references, Java's
@@ -9,6 +9,7 @@ Goals: 20, 5 and 3 times. Command: python benchmarks/captions.py
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 import random
@@ -37,18 +38,21 @@ Captions = tuple[dict[str, str], dict[str, list[str]]]
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3, help="of the large workloads (%(default)s)")
+    rounds = parser.parse_args().rounds
     small, large = captions(100, 5), captions(2990, 20)
     rows = [
         measure("100 x 5, raw text", small, "ptb", goal=20, rounds=5),
-        measure("2990 x 20, raw text", large, "ptb", goal=5, rounds=3),
-        measure("2990 x 20, tokenised", tokenised(large), "words", goal=3, rounds=3),
+        measure("2990 x 20, raw text", large, "ptb", goal=5, rounds=rounds),
+        measure("2990 x 20, tokenised", tokenised(large), "words", goal=3, rounds=rounds),
     ]
     print(f"{'workload':>22} {'ours s':>8} {'reference s':>12} {'ratio':>6} {'goal':>5}")
     for row in rows:
         seconds = f"{row['ours_s']:>8.3f} {row['reference_s']:>12.3f}"
         print(f"{row['workload']:>22} {seconds} {row['ratio']:>6.1f} {row['goal']:>5}")
     versions = {name: version(name) for name in ("pycocoevalcap", "numpy")} | {"python": platform.python_version()}
-    result = {"benchmark": "captions", "device": processor(), "versions": versions, "rows": rows}
+    result = {"benchmark": "captions", "device": processor(), "versions": versions, "rounds": rounds, "rows": rows}
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result))
 
@@ -82,9 +86,11 @@ def measure(name: str, texts: Captions, segment: str, *, goal: float, rounds: in
     def reference() -> dict[str, float]:
         return reference_scores(predictions, sets, is_raw=segment == "ptb")
 
+    # The original's tokens of a caption may depend on the next one's (see vqlora.metrics.ptb): 0.1 points of raw text.
+    tolerance = 1e-3 if segment == "ptb" else 1e-6
     found, expected = ours(), reference()
     for key, value in expected.items():
-        assert abs(found[key] - value) < 1e-6, f"{name}: {key} is {found[key]}, the reference says {value}"
+        assert abs(found[key] - value) < tolerance, f"{name}: {key} is {found[key]}, the reference says {value}"
     seconds: dict[str, list[float]] = {"ours": [], "reference": []}
     for _ in range(rounds):
         seconds["ours"].append(seconds_of(ours))
