@@ -21,9 +21,8 @@ import av
 import numpy as np
 
 from vqlora.data.sets import open_data
-from vqlora.recipe import Frames
 from vqlora.video.decode import VideoInfo, probe, read_frames
-from vqlora.video.samplers import select
+from vqlora.video.samplers import uniform
 
 RESULT = Path(__file__).parent / "results" / "decoding.json"
 ROUNDS = 7
@@ -49,7 +48,7 @@ def main() -> None:
 def measure(name: str, paths: Sequence[str], budget: int) -> dict[str, Any]:
     """Milliseconds per clip of each decoder, the best of ROUNDS; pixels are compared first."""
     clips = [
-        (path, info, select(Frames(budget=budget), info)) for path, info in ((path, probe(path)) for path in paths)
+        (path, info, uniform(budget, info.frames)) for path, info in ((path, probe(path)) for path in paths)
     ]
     for path, info, indices in clips:
         fast, reference = (read_frames(path, indices, decoder, info).frames for decoder in ("decord", "pyav"))

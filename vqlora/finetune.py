@@ -107,7 +107,7 @@ def finetune(
     warm = warm or Warm()
     check_recipe(recipe)
     check_start(recipe.start, start)
-    data = warm.data(recipe)
+    data = warm.data(recipe, device)
     target = torch.device(device)
     try:
         loaded = warm.base(recipe, device)
@@ -283,6 +283,8 @@ class Trial:
             "adapter_bytes": adapter_bytes,
             "base_bytes": sum(role["bytes"] for role in self.adapted.loaded.found.values()),
         }
+        if self.recipe.frames.sampler != "uniform":
+            values["selection_seconds"] = self.data.store.selections.seconds()
         values |= self._step_cost() if self.adapted.parameters else {}
         values |= self._inference_cost() if measure else {}
         values["device_seconds"] = (time.perf_counter() - self.start) * world()[1]

@@ -57,7 +57,7 @@ class Inputs:
         """The example's decoded frames. ValueError unless it has exactly one clip."""
         if len(example.clips) != 1:
             raise ValueError(f"example {example.id} has {len(example.clips)} clips; the families here take one")
-        return self.store.get(example.clips[0])
+        return self.store.get(example.clips[0], example.question)
 
     def _state(self, example: Example, fresh: bool) -> Tensor:
         frames = self.frames(example)

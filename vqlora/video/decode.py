@@ -42,7 +42,7 @@ def probe(path: str | Path) -> VideoInfo:
     """Decodes the whole file. DecodeError if it is missing, damaged, cut short, not a video or longer by its header."""
     if pyav_version() is None:
         return probe_decord(path)
-    with _opened(path) as (container, stream):
+    with opened(path) as (container, stream):
         scan = _Scan(path, stream)
         for packet in container.demux(stream):
             scan.see_packet(packet)
@@ -78,7 +78,7 @@ def read_frames(
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+def opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container and its best video stream; whatever FFmpeg complains about inside becomes a DecodeError."""
     check_file(path)
     import av  # lazily: decord alone will do where frames are only read
@@ -216,7 +216,7 @@ def _read_pyav(path: str | Path, indices: Sequence[int], info: VideoInfo) -> Dec
     wanted = set(indices)
     pictures: dict[int, np.ndarray] = {}
     if wanted:
-        with _opened(path) as (container, stream):
+        with opened(path) as (container, stream):
             for index, frame in enumerate(container.decode(stream)):
                 if index in wanted:
                     pictures[index] = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90 % 4)

@@ -9,20 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any
-from uuid import uuid4
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from vqlora.data.example import Clip, Example
 from vqlora.recipe import Frames
+from vqlora.video.cache import key_of, write_whole
 from vqlora.video.decode import DecodeError, VideoInfo, decoder_versions, probe, read_frames
-from vqlora.video.samplers import select
+from vqlora.video.selections import Selections, Tower
+from vqlora.video.sight import Sight
+from vqlora.video.signals import scores_of
 
 FORMAT = 1  # of the entries; a change of it leaves old ones unread
 
@@ -42,17 +44,22 @@ class ClipFrames:
 
 
 class FrameStore:
-    """The frames of clips under one `Frames` setting, from `cache_dir` where they are there, else decoded into it."""
+    """The frames of clips under one `Frames` setting, from `cache_dir` where they are there, else decoded into it.
 
-    def __init__(self, cache_dir: Path, frames: Frames) -> None:
+    selections: which frames, for samplers of features with a base's tower.
+    """
+
+    def __init__(
+        self, cache_dir: Path, frames: Frames, *, tower_key: str | None = None, tower: Tower | None = None
+    ) -> None:
         self.cache_dir, self.frames = cache_dir, frames
+        self.selections = Selections(cache_dir, frames, tower_key, tower)
 
-    def get(self, clip: Clip) -> ClipFrames:
-        """DecodeError, naming the file and the cause, if the clip gives no frames."""
+    def get(self, clip: Clip, query: str | None = None) -> ClipFrames:
+        """query: what is asked of the clip. DecodeError, naming the file and the cause, if it gives no frames."""
         digest, info = _seen(self.cache_dir, clip)
-        inside, stretch = _stretch(clip, info)
-        indices = tuple(inside[place] for place in select(self.frames, stretch))
-        key = _hash([FORMAT, digest, list(indices), self.frames.size, decoder_versions()])
+        indices = self._chosen(clip, query, digest, info)
+        key = key_of([FORMAT, digest, list(indices), self.frames.size, decoder_versions()])
         entry = self.cache_dir / "frames" / key[:2] / f"{key}.npy"
         rows = _load(entry, self._row_type())
         if rows is None:
@@ -67,6 +74,25 @@ class FrameStore:
             decoder=bytes(rows["decoder"][0]).decode(),
             digest=key,
         )
+
+    def scores(self, clip: Clip, query: str | None = None) -> dict[str, np.ndarray]:
+        """'motion', 'entropy' and 'keyframe' of each chosen frame, in [0, 1]: [n], see `signals.scores_of`."""
+        digest, info = _seen(self.cache_dir, clip)
+        indices = self._chosen(clip, query, digest, info)
+        inside, stretch = _stretch(clip, info)
+        sight = Sight(path=clip.path, file=info, info=stretch, inside=inside)
+        signals = self.selections.signals(sight, digest)
+        places = [inside.index(index) for index in indices]
+        return scores_of(signals, places)
+
+    def _chosen(self, clip: Clip, query: str | None, digest: str, info: VideoInfo) -> tuple[int, ...]:
+        inside, stretch = _stretch(clip, info)
+        sight = Sight(path=clip.path, file=info, info=stretch, inside=inside)
+
+        def pixels(indices: Sequence[int]) -> np.ndarray:
+            return self._decode(clip, indices, info)["pixels"]
+
+        return self.selections.choose(sight, digest, pixels=pixels, query=query).indices
 
     def _decode(self, clip: Clip, indices: Sequence[int], info: VideoInfo) -> np.ndarray:
         decoded = read_frames(clip.path, indices, info=info)
@@ -119,7 +145,7 @@ def clips_digest(cache_dir: Path, examples: Iterable[Example]) -> str:
             digests[clip.path] = digests.get(clip.path) or _seen(cache_dir, clip)[0]
         except DecodeError:
             digests[clip.path] = "unreadable"
-    return _hash(sorted([Path(path).name, digest] for path, digest in digests.items()))[:16]
+    return key_of(sorted([Path(path).name, digest] for path, digest in digests.items()))[:16]
 
 
 def resize(frame: np.ndarray, size: int) -> np.ndarray:
@@ -135,7 +161,7 @@ def _seen(cache_dir: Path, clip: Clip) -> tuple[str, VideoInfo]:
         state = os.stat(clip.path)
     except OSError as error:
         raise DecodeError(f"{clip.path}: {error.strerror}") from error
-    key = _hash([FORMAT, os.path.abspath(clip.path), state.st_size, state.st_mtime_ns, decoder_versions()])
+    key = key_of([FORMAT, os.path.abspath(clip.path), state.st_size, state.st_mtime_ns, decoder_versions()])
     entry = cache_dir / "seen" / key[:2] / f"{key}.json"
     try:
         plain = json.loads(entry.read_bytes())
@@ -151,7 +177,7 @@ def _seen(cache_dir: Path, clip: Clip) -> tuple[str, VideoInfo]:
 def _reason(store: FrameStore, example: Example) -> str | None:
     try:
         for clip in example.clips:
-            store.get(clip)
+            store.get(clip, example.question)
     except DecodeError as error:
         return str(error)
     return None
@@ -176,19 +202,3 @@ def _load(entry: Path, row_type: np.dtype[Any]) -> np.ndarray | None:
     except (OSError, EOFError, ValueError):
         return None
     return rows if rows.dtype == row_type and len(rows) else None
-
-
-def write_whole(entry: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Writes a file, and its folder, whole or not at all."""
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    part = entry.with_name(f"{uuid4().hex}.part")
-    try:
-        with part.open("xb") as file:
-            write(file)
-        os.replace(part, entry)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _hash(parts: list[Any]) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
