@@ -144,7 +144,7 @@ def write_clip(path: str, frames: int, seed: int) -> list[int]:
 
 def shot(rng: np.random.Generator, frames: int, tint: np.ndarray) -> list[np.ndarray]:
     """A texture around a tint, still or panned at up to 6 pixels a frame, with grain, and one thing that crosses it."""
-    cells = (tint + rng.normal(0, 45, (12, 24, 3))).clip(0, 255).astype(np.uint8)
+    cells = (tint + rng.normal(0, rng.uniform(8, 45), (12, 24, 3))).clip(0, 255).astype(np.uint8)
     room = np.asarray(Image.fromarray(cells).resize((WIDTH + 440, HEIGHT + 440), Image.Resampling.BICUBIC))
     pan = rng.uniform(-6, 6, 2) * (rng.random() < 0.7)
     grain, thing, colour = rng.uniform(0, 8), int(rng.integers(30, 120)), rng.integers(0, 256, 3)

@@ -54,6 +54,8 @@ def plan(given: argparse.Namespace) -> int:
 
         print_fitting(recipe, gib_of(given.device_memory))
         return 0
+    if given.equal_memory:
+        return _frames_that_fit(recipe, given.equal_memory, given.device)
     found = planned(recipe, device=given.device)
     print(f"{given.base} at {given.bits}, rank {given.rank} on {given.roles}, {given.frames} frames of {given.size} px")
     print(f"peak memory        {found.peak_gib:10.2f} GiB on {given.device}, {given.batch_size} clips a step")
@@ -61,6 +63,17 @@ def plan(given: argparse.Namespace) -> int:
     print(f"activations        {found.activation_bytes / 2**30:10.2f} GiB")
     print(f"trained parameters {found.trainable_params:10,}")
     print(f"a step             {found.train_flops:10.2g} FLOPs")
+    return 0
+
+
+def _frames_that_fit(recipe: Any, gib: float, device: str) -> int:
+    """Most frames a clip under each bit plan at equal memory."""
+    from vqlora.equal_memory import most_frames
+
+    print(f"{recipe.base} in {gib:g} GiB on {device}, {recipe.schedule.batch_size} clips a step")
+    print(f"{'bits':8} {'base GiB':>9} {'MiB a frame':>12} {'most frames':>12}")
+    for row in most_frames(recipe, ("all4", "v8t4", "all8", "all16"), gib=gib, device=device):
+        print(f"{row.bits:8} {row.base_gib:>9.3f} {1024 * row.gib_per_frame:>12.2f} {row.frames:>12}")
     return 0
 
 
@@ -169,6 +182,7 @@ def _parser() -> argparse.ArgumentParser:
         "--checkpointing", action="store_true", help="keep each block's input only, compute the rest again"
     )
     one.add_argument("--device-memory", metavar="SIZE", help="such as 24GiB: which methods, bits and frames fit it")
+    one.add_argument("--equal-memory", type=float, metavar="GIB", help="the most frames in so much, for each bit plan")
     one.set_defaults(run=plan)
     one = _record_command(commands, "rerun", "a trial once more from its record: old and new scores side by side")
     one.add_argument("record", metavar="RECORD", help=RECORD_HELP)
