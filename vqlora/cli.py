@@ -153,6 +153,16 @@ def shapes(given: argparse.Namespace) -> int:
     return 0
 
 
+def static(given: argparse.Namespace) -> int:
+    """An ordinary LoRA of a temporal one."""
+    from vqlora.recall import find_record
+    from vqlora.static import static_adapter
+
+    how = {"mode": given.mode, "split": given.split, "base": given.base}
+    static_adapter(find_record(given.adapter), Path(given.folder).expanduser(), device=_device(given), **how)
+    return 0
+
+
 def _device(given: argparse.Namespace) -> str:
     if given.device:
         return given.device
@@ -198,6 +208,14 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("adapter", metavar="ADAPTER", help="an adapter's or a trial's folder")
     _split_options(one, "test")
     one.set_defaults(run=evaluate)
+    one = _record_command(commands, "static", "make an ordinary LoRA of a temporal one; says what it does to the score")
+    one.add_argument("adapter", metavar="ADAPTER", help="an adapter's or a trial's folder")
+    one.add_argument("folder", metavar="FOLDER", help="new or empty")
+    one.add_argument(
+        "--mode", default="mean", help="mean: each rank at its mean mask; full: all ranks open (%(default)s)"
+    )
+    one.add_argument("--split", default="val", help="whose scores are compared (%(default)s)")
+    one.set_defaults(run=static)
     one = _record_command(commands, "merge", "multiply an adapter into its 16-bit base; says what it does to the score")
     one.add_argument("adapter", metavar="ADAPTER", help="an adapter's or a trial's folder")
     one.add_argument("folder", metavar="FOLDER", help="new or empty; a base like any other afterwards")

@@ -1,7 +1,7 @@
 """Frames against bits at equal memory: how many frames a clip may have under each bit plan before memory runs out.
 
-Fewer bits free memory for more frames; the planner (`planner`) says how much either takes in training. Which of them buys
-more score is a question for a study (`studies/frame_budget.py`).
+Fewer bits free memory for more frames; the planner (`planner`) says how much either takes in training. Which of them
+buys more score is a question for a study (`studies/frame_budget.py`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NEAR, FAR = 4, 16  # frame budgets between which memory is taken to be a line, a
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One bit plan. frames: the most that fit, 0 where none does; gib_per_frame: of one more frame in a step's batch."""
+    """One bit plan. frames: the most that fit, 0 where none does. gib_per_frame: of one more frame in all clips."""
 
     bits: str
     base_gib: float

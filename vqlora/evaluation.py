@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -85,7 +85,8 @@ def evaluate(
         dist.all_gather_object(parts, (texts, nats, count))
         texts = {name: text for part, _, _ in parts for name, text in part.items()}
         nats, count = sum(part[1] for part in parts), sum(part[2] for part in parts)
-    return _scored(inputs, examples, split, texts, nats / count)
+    evaluation = _scored(inputs, examples, split, texts, nats / count)
+    return replace(evaluation, metrics=evaluation.metrics | inputs.adapted.figures())
 
 
 def _batch_size(inputs: Inputs, examples: Sequence[Example]) -> int:

@@ -1,7 +1,7 @@
 """Features of frames for samplers that look at them: pooled vision states at the bits of training and at 16.
 
-The quantised ones are the very tower's that the fine-tune uses; those at 16 bits come from the same base with that tower
-at 16. Kept on disk by `vqlora.video.selections`, so both towers are asked once for a clip.
+The quantised ones are the very tower's that the fine-tune uses; those at 16 bits come from the same base with that
+tower at 16. Kept on disk by `vqlora.video.selections`, so both towers are asked once for a clip.
 """
 
 from __future__ import annotations

@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, cast, get_origin, get_type_hints
 
-from vqlora.methods import METHODS, ROLES, Bottleneck, FullFineTune, Ia3, Lora, Method, Prefix, ZeroShot
+from vqlora.methods import METHODS, ROLES, Bottleneck, FullFineTune, Ia3, Lora, Method, Prefix, TemporalLora, ZeroShot
 from vqlora.methods import require as _require
 from vqlora.methods import require_roles as _check_roles
 
 __all__ = [
     "METHODS", "ROLES", "Bits", "Bottleneck", "Frames", "FullFineTune", "Ia3", "Lora", "Method", "Prefix", "Recipe",
-    "Schedule", "ZeroShot", "recipe_from_json", "to_json",
+    "Schedule", "TemporalLora", "ZeroShot", "recipe_from_json", "to_json",
 ]  # fmt: skip
 
 SCHEMES = {"nf4": 4, "fp4": 4, "int8": 8}
@@ -160,7 +160,7 @@ class Recipe:
         _require(self.seed >= 0, f"seed {self.seed} must be >= 0")
         _require(
             self.frames.sampler != "query" or self.task == "qa",
-            f"the sampler 'query' asks which frames fit a question; the task {self.task!r} has none, use another sampler",
+            f"the sampler 'query' asks which frames fit a question; {self.task!r} has none, use another sampler",
         )
         if isinstance(self.method, FullFineTune):
             low = [role for role in self.method.roles if self.bits.of(role) != 16]

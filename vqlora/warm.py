@@ -20,7 +20,6 @@ from vqlora.recipe import TOWER_SAMPLERS, Frames, Recipe, to_json
 from vqlora.states import StateMemory, states_folder
 from vqlora.video.frames import FrameStore, Readable, clips_digest, readable
 
-
 LOG = logging.getLogger(__name__)
 
 
@@ -100,7 +99,9 @@ def _decoded(splits: Splits, recipe: Recipe, loaded: Loaded | None) -> Data:
         for split in ("train", "val", "test")
     }
     store.selections.tower = None  # every clip's frames are chosen; the base may go
-    LOG.info("sampler %s: %.1f %% of the frames filled in", recipe.frames.sampler, 100 * store.selections.fallback_rate())
+    LOG.info(
+        "sampler %s: %.1f %% of the frames filled in", recipe.frames.sampler, 100 * store.selections.fallback_rate()
+    )
     return Data(
         digest=splits.digest,
         clips_digest=clips_digest(default_cache(), (*splits.train, *splits.val, *splits.test)),

@@ -17,6 +17,7 @@ from vqlora.video.video_info import DecodeError, VideoInfo
 
 SIDE, CHROMA_SIDE = 64, 32  # values a side of a thumbnail's planes
 PLANAR = ("yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuvj422p", "yuvj444p", "gray")
+MOST_AVERAGED = 4  # pixels along a row that are averaged into one value
 STEADY_FPS = 16.0  # from here on frames that nothing refers to (B-frames) are not decoded for thumbnails
 
 
@@ -46,7 +47,9 @@ def packets(path: str | Path, info: VideoInfo) -> Packets:
             if packet.size and packet.pts is not None
         )
     if len(rows) != info.frames:
-        raise DecodeError(f"{path}: {len(rows)} packets with a time for {info.frames} frames; use a sampler that decodes")
+        raise DecodeError(
+            f"{path}: {len(rows)} packets with a time for {info.frames} frames; use a sampler that decodes"
+        )
     return Packets(sizes=np.array([row[1] for row in rows], np.int64), keys=np.array([row[2] for row in rows], bool))
 
 
@@ -126,6 +129,9 @@ def _shrunk(plane: Any, side: int) -> np.ndarray:
     pixels = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)
     if not rows or not columns:  # a picture smaller than a thumbnail: nearest pixels
         return pixels[np.ix_(np.arange(side) * plane.height // side, np.arange(side) * plane.width // side)]
-    taken = pixels[rows // 2 : rows * side : rows, : columns * side].reshape(side, side, columns)
-    return (taken.sum(2, dtype=np.uint32) // columns).astype(np.uint8)
-
+    taken = pixels[rows // 2 : rows * side : rows, : columns * side]
+    columns_used = range(0, columns, -(-columns // MOST_AVERAGED))
+    total = np.zeros((side, side), np.uint16)
+    for column in columns_used:  # slices are many times faster than a sum over a short axis
+        total += taken[:, column::columns]
+    return (total // len(columns_used)).astype(np.uint8)

@@ -1,13 +1,14 @@
 """Which frames of a clip the model sees. A sampler is a function in SAMPLERS; it looks at a clip through a `Sight`.
 
-All go by frame number; `select` sorts what a sampler takes and, where it takes too few, fills the largest gaps. On a clip
-in which nothing changes every sampler is uniform. Samplers that look at the tower's features are in `logdet`.
+All go by frame number; `select` sorts what a sampler takes and, where it takes too few, fills the largest gaps. On a
+clip in which nothing changes every sampler is uniform. Samplers that look at the tower's features are in `logdet`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -195,7 +196,7 @@ def _logdet(kind: logdet.Kind) -> Sampler:
 def _with_largest_gap_filled(taken: list[int], count: int) -> list[int]:
     """One more frame: the middle of the longest stretch of frames not taken, the first of equal ones."""
     edges = [-1, *taken, count]
-    start, end = max(zip(edges, edges[1:], strict=False), key=lambda pair: pair[1] - pair[0])
+    start, end = max(pairwise(edges), key=lambda pair: pair[1] - pair[0])
     return sorted([*taken, (start + end) // 2])
 
 

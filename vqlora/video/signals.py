@@ -1,13 +1,14 @@
 """What moves, how much there is to see, and where scenes change: scores of a clip's frames, from its thumbnails.
 
-All on 64 x 64 luma (32 x 32 chroma for scene changes), in one pass (`passes`). Used to choose frames (`samplers`) and by
-adapters whose rank follows motion.
+All on 64 x 64 luma (32 x 32 chroma for scene changes), in one pass (`passes`). Used to choose frames (`samplers`) and
+by adapters whose rank follows motion.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -17,7 +18,7 @@ LOW, HIGH = 10, 90  # percentiles between which a clip's motion is stretched to 
 FLOOR = 3 / 255  # of that range, which grain alone can reach in part: smaller ones are not stretched
 ROUNDING = 0.1  # grey levels; an encoder changes a still picture by that much
 BLOCK = 4  # thumbnail values a side that are averaged before frames are compared
-CUT_RATIO, CUT_CHANGE, CUT_REACH = 3.0, 10.0, 2  # after PySceneDetect's AdaptiveDetector, which compares in HSV
+CUT_RATIO, CUT_CHANGE, CUT_REACH = 2.5, 8.0, 2  # after PySceneDetect's AdaptiveDetector, which compares in HSV
 SCENE_FRAMES = 15  # of a scene at least, as there
 
 
@@ -55,7 +56,7 @@ class Signals:
     def scenes(self) -> list[range]:
         """Places of the frames of each scene, in order; they cover the clip."""
         starts = [0, *(int(place) for place in np.flatnonzero(self.cuts) if place), len(self.cuts)]
-        return [range(start, end) for start, end in zip(starts, starts[1:], strict=False)]
+        return [range(start, end) for start, end in pairwise(starts)]
 
 
 def signals_of(found: Thumbnails, frames: int, sizes: np.ndarray | None = None) -> Signals:
@@ -87,9 +88,10 @@ def _moved(change: np.ndarray) -> np.ndarray:
     A block's mean of 16 values of grain has a 16th of their variance, which is known from the spread within blocks
     (the between-groups component of variance); what moves is larger than a block.
     """
-    blocks = change.reshape(len(change), SIDE // BLOCK, BLOCK, SIDE // BLOCK, BLOCK)
-    grain = blocks.var(axis=(2, 4), ddof=1).mean((1, 2)) / BLOCK**2
-    moved = np.sqrt(np.maximum(blocks.mean((2, 4)).var((1, 2)) - grain, 0.0))
+    rows = sum(change[:, place::BLOCK] for place in range(BLOCK))  # slices are many times faster than a reshaped mean
+    means = sum(rows[:, :, place::BLOCK] for place in range(BLOCK)) / BLOCK**2
+    within = np.einsum("nyx,nyx->n", change, change) / SIDE**2 - (means**2).mean((1, 2))
+    moved = np.sqrt(np.maximum(means.var((1, 2)) - within / (BLOCK**2 - 1), 0.0))
     return np.where(moved < ROUNDING, 0.0, moved)
 
 
@@ -99,11 +101,13 @@ def scores_of(signals: Signals, places: Sequence[int]) -> dict[str, np.ndarray]:
     motion: the mean of that stretch, stretched as `Signals.motion` over the chosen frames. entropy: the frame's own.
     keyframe: 1 where a scene begins in the stretch, else the share of the stretch's greatest change in the clip's.
     """
-    edges = [0, *((a + b + 1) // 2 for a, b in zip(places, places[1:], strict=False)), len(signals.difference)]
-    stretches = [slice(start, max(end, start + 1)) for start, end in zip(edges, edges[1:], strict=False)]
+    edges = [0, *((a + b + 1) // 2 for a, b in pairwise(places)), len(signals.difference)]
+    stretches = [slice(start, max(end, start + 1)) for start, end in pairwise(edges)]
     mean = np.array([signals.difference[part].mean() for part in stretches])
     greatest = np.array([signals.difference[part].max() for part in stretches])
-    keyframe = np.maximum(greatest / max(signals.difference.max(), FLOOR), [signals.cuts[part].any() for part in stretches])
+    keyframe = np.maximum(
+        greatest / max(signals.difference.max(), FLOOR), [signals.cuts[part].any() for part in stretches]
+    )
     return {"motion": _stretched(mean), "entropy": signals.entropy[list(places)], "keyframe": keyframe}
 
 
@@ -113,14 +117,21 @@ def _stretched(difference: np.ndarray) -> np.ndarray:
 
 
 def _cut_places(change: np.ndarray, indices: np.ndarray) -> list[int]:
-    """Which gaps between thumbnails hold a cut: a change far above its neighbours' and above a floor."""
+    """Which gaps between thumbnails hold a cut: a change far above its neighbours' and above a floor.
+
+    Over longer gaps a pan changes more, so longer neighbours count for what they would be over this one's length.
+    """
     found: list[int] = []
+    gaps = np.diff(indices)
     for place in np.flatnonzero(change >= CUT_CHANGE):
-        near = np.delete(change[max(0, place - CUT_REACH) : place + CUT_REACH + 1], min(place, CUT_REACH))
+        around = slice(max(0, place - CUT_REACH), place + CUT_REACH + 1)
+        near = np.delete(change[around] * np.minimum(1.0, gaps[place] / gaps[around]), min(place, CUT_REACH))
         if near.size and change[place] < CUT_RATIO * near.mean():
             continue
         if indices[place + 1] - (indices[found[-1] + 1] if found else 0) >= SCENE_FRAMES:
             found.append(int(place))
+        elif found and change[place] > change[found[-1]]:  # of two that are too near the greater change is the cut
+            found[-1] = int(place)
     return found
 
 
