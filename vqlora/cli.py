@@ -153,6 +153,22 @@ def shapes(given: argparse.Namespace) -> int:
     return 0
 
 
+def allocate(given: argparse.Namespace) -> int:
+    """Ranks per group of layers at a budget of parameters."""
+    from vqlora.allocate import allocate_command
+    from vqlora.recipe import Bits, Frames, Recipe, Schedule, ZeroShot
+
+    recipe = Recipe(
+        base=given.base,
+        data=given.data,
+        method=ZeroShot(),
+        bits=Bits.preset(given.bits),
+        frames=Frames(budget=given.frames, size=given.size),
+        schedule=Schedule(steps=0, batch_size=given.batch_size),
+    )
+    return allocate_command(recipe, budget=given.budget, device=_device(given), file=Path(given.file).expanduser())
+
+
 def static(given: argparse.Namespace) -> int:
     """An ordinary LoRA of a temporal one."""
     from vqlora.recall import find_record
@@ -208,6 +224,17 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("adapter", metavar="ADAPTER", help="an adapter's or a trial's folder")
     _split_options(one, "test")
     one.set_defaults(run=evaluate)
+    one = commands.add_parser("allocate", help="ranks per group of layers at a budget of parameters, by several rules")
+    one.add_argument("base", metavar="BASE", help="embedded:NAME, random:NAME, a folder or a hub id")
+    one.add_argument("--data", required=True, metavar="D", help="whose training clips the gradients are of")
+    one.add_argument("--budget", type=int, required=True, metavar="P", help="parameters of all adapters")
+    one.add_argument("--bits", default="all4", help="bit plan (%(default)s)")
+    one.add_argument("--frames", type=int, default=8, help="frames a clip (%(default)s)")
+    one.add_argument("--size", type=int, default=112, help="frame side in pixels (%(default)s)")
+    one.add_argument("--batch-size", type=int, default=8, help="clips of one gradient (%(default)s)")
+    one.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 (a GPU where there is one)")
+    one.add_argument("--file", default="allocation.json", help="what is written (%(default)s)")
+    one.set_defaults(run=allocate)
     one = _record_command(commands, "static", "make an ordinary LoRA of a temporal one; says what it does to the score")
     one.add_argument("adapter", metavar="ADAPTER", help="an adapter's or a trial's folder")
     one.add_argument("folder", metavar="FOLDER", help="new or empty")

@@ -130,6 +130,7 @@ def _row(
         "scores": {name: scores.per_example[example.id][name] for name in KEPT_SCORES},
         "bleu": asdict(scores.bleu[example.id]),
         "content": content,
+        "strata": example.attributes.get("strata"),
         "frame_indices": list(frames.indices),
         "frame_times_seconds": list(frames.times_seconds),
     }

@@ -15,6 +15,7 @@ UPDATES = ("stochastic", "kahan")
 VARIANTS = ("dora",)
 INITS = ("pissa", "eva", "loftq")
 PLACES = ("attention", "mlp")
+DEPTHS = ("0", "1", "2")  # thirds of a role's blocks
 SCORES = ("motion", "entropy", "keyframe")
 MODES = ("rank", "gate")
 CONTROLS = ("constant", "shuffled", "still", "random")
@@ -47,6 +48,18 @@ def _require_sizes(name: str, sizes: Mapping[str, int]) -> None:
             f"{short} {size!r} for {role} is not a whole number >= 0; 0 leaves the role without adapters",
         )
     require(any(sizes.values()), f"{short} is 0 in every role of {dict(sizes)}; give one a {short}, or use ZeroShot")
+
+
+def _require_groups(groups: Mapping[str, int]) -> None:
+    """{'role.part.depth': whole number >= 0}, one of them above 0."""
+    for name, rank in groups.items():
+        role, part, depth = (*name.split("."), "", "")[:3]
+        require(
+            role in ROLES and part in PLACES and depth in DEPTHS and name.count(".") == 2,
+            f"group {name!r} is no role.part.depth of {ROLES}, {PLACES} and {DEPTHS}, such as 'text.mlp.0'",
+        )
+        require(type(rank) is int and rank >= 0, f"rank {rank!r} of the group {name} is not a whole number >= 0")
+    require(any(groups.values()), f"rank is 0 in every group of {dict(groups)}; give one a rank, or use ZeroShot")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +119,7 @@ class Lora(Method):
 
     rank: {role: rank}; 0 or absent means no adapter there.
     alpha: the numerator of s; with `rslora` s = alpha / sqrt(rank) (arXiv:2312.03732), else alpha / rank.
+    groups: {'text.attention.0': rank} instead of `rank`, as `vqlora allocate` gives it: role, part, third of the depth.
     variant: 'dora' trains magnitude and direction apart (arXiv:2402.09353).
     init: 'pissa' from the principal components of W (arXiv:2404.02948), 'eva' from those of the layer's inputs on
     training clips, ranks as given (arXiv:2410.07170), 'loftq' from those of what quantisation lost, once
@@ -113,16 +127,21 @@ class Lora(Method):
     """
 
     kind: ClassVar[str] = "lora"
-    rank: Mapping[str, int]
+    rank: Mapping[str, int] = field(default_factory=dict[str, int])
     alpha: float = 16.0
     rslora: bool = True
     dropout: float = 0.0
+    groups: Mapping[str, int] | None = None
     variant: str | None = None
     init: str | None = None
     rate_ratio: float | None = None
 
     def __post_init__(self) -> None:
-        _require_sizes("Lora.rank", self.rank)
+        require(not (self.rank and self.groups), "rank and groups both say how large adapters are; give one of them")
+        if self.groups is None:
+            _require_sizes("Lora.rank", self.rank)
+        else:
+            _require_groups(self.groups)
         require(self.alpha > 0, f"alpha {self.alpha} must be > 0")
         require(0 <= self.dropout < 1, f"dropout {self.dropout} must be in [0, 1)")
         _require_choice("variant", self.variant, VARIANTS)
@@ -135,7 +154,8 @@ class Lora(Method):
 
     @property
     def adapted_roles(self) -> tuple[str, ...]:
-        return tuple(role for role, rank in self.rank.items() if rank)
+        sizes = self.rank if self.groups is None else self.groups
+        return tuple(dict.fromkeys(name.partition(".")[0] for name, rank in sizes.items() if rank))
 
     @property
     def changes_base(self) -> bool:

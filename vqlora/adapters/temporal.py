@@ -2,8 +2,8 @@
 
 The mechanism is PEFT's LoraVariant, on its 4, 8 and 16-bit layers alike; its nested ranks are DyLoRA's
 (arXiv:2210.07558), the shape of the gate that of Video Motion Prompts (arXiv:2407.03179). What a token's frame is:
-`watch`. Mixing over time: `mixer`. An ordinary LoRA made of it: `static`. PEFT calls LoraVariant private, so its version
-is pinned.
+`watch`. Mixing over time: `mixer`. An ordinary LoRA made of it: `static`. PEFT calls LoraVariant private, so its
+version is pinned.
 """
 
 from __future__ import annotations

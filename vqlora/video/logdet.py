@@ -2,7 +2,8 @@
 
 Quantisation is treated as noise on a frame's features: rho is its power over that of what sets the frame apart from
 the clip's mean. With x the centred unit features at the tower's bits and s = sqrt(1 / (rho + 1e-3)), the frames that
-maximise log det of L_S, L = I + diag(s) (1 + x x^T) / 2 diag(s), tell most about the clip through their noise. The 1 makes opposite ways from the mean, such as two shots, different content; x x^T alone would take them for the same.
+maximise log det of L_S, L = I + diag(s) (1 + x x^T) / 2 diag(s), tell most about the clip through their noise. The 1
+makes opposite ways from the mean, such as two shots, different content; x x^T alone would take them for the same.
 """
 
 from __future__ import annotations

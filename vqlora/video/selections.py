@@ -127,7 +127,8 @@ class Selections:
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             fresh = made(make)
             content = io.BytesIO()
-            np.savez(content, made_seconds=np.array(fresh.seconds), **fresh.arrays)
+            arrays: dict[str, Any] = {**fresh.arrays, "made_seconds": np.array(fresh.seconds)}
+            np.savez(content, **arrays)
             write_whole(entry, lambda file: file.write(content.getvalue()))
             return fresh
 

@@ -88,8 +88,9 @@ def _moved(change: np.ndarray) -> np.ndarray:
     A block's mean of 16 values of grain has a 16th of their variance, which is known from the spread within blocks
     (the between-groups component of variance); what moves is larger than a block.
     """
-    rows = sum(change[:, place::BLOCK] for place in range(BLOCK))  # slices are many times faster than a reshaped mean
-    means = sum(rows[:, :, place::BLOCK] for place in range(BLOCK)) / BLOCK**2
+    # slices are many times faster than the mean of a reshaped array
+    rows = np.add.reduce([change[:, place::BLOCK] for place in range(BLOCK)])
+    means = np.add.reduce([rows[:, :, place::BLOCK] for place in range(BLOCK)]) / BLOCK**2
     within = np.einsum("nyx,nyx->n", change, change) / SIDE**2 - (means**2).mean((1, 2))
     moved = np.sqrt(np.maximum(means.var((1, 2)) - within / (BLOCK**2 - 1), 0.0))
     return np.where(moved < ROUNDING, 0.0, moved)
