@@ -108,6 +108,12 @@ def test_every_linear_layer_is_in_one_group_and_a_rank_costs_what_peft_adds(base
     layers = [name for names in linear_layers(loaded.model, loaded.model_type).values() for name in names]
     assert sorted(name for names in groups.values() for name in names) == sorted(layers)
     assert {"text.attention.0", "text.mlp.1", "vision.attention.0"} <= set(groups)
+    assert all(
+        name.rpartition(".")[2] not in ("gate_proj", "fc1")
+        for key in groups
+        if "attention" in key
+        for name in groups[key]
+    )
     costs = group_costs(loaded, ("text", "vision", "cross_modal"))
     ranks = {group: 1 + place % 3 for place, group in enumerate(sorted(groups))}
     adapted = attach(loaded, Lora(groups=ranks), seed=0)

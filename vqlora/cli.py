@@ -241,7 +241,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--mode", default="mean", help="mean: each rank at its mean mask; full: all ranks open (%(default)s)"
     )
-    one.add_argument("--split", default="val", help="whose scores are compared (%(default)s)")
+    one.add_argument("--split", choices=("val", "test"), default="val", help="whose scores are compared (%(default)s)")
     one.set_defaults(run=static)
     one = _record_command(commands, "merge", "multiply an adapter into its 16-bit base; says what it does to the score")
     one.add_argument("adapter", metavar="ADAPTER", help="an adapter's or a trial's folder")

@@ -47,12 +47,13 @@ def static_adapter(
     before = score(found, temporal, data, split).metrics
     inputs = Inputs(adapted=temporal, store=data.store, memory=StateMemory(), language=recipe.language)
     static = to_static(temporal, inputs, data.splits["val"], mode=mode)
-    after = score(found, static, data, split).metrics
+    metrics = {name: score(found, static, data, name).metrics for name in ("val", "test")}
+    after = metrics[split]
     print_scores(f"{found.record.trial} on {split} of {recipe.data}", {"temporal": before, "static": after})
     print(f"an ordinary LoRA changes CIDEr-D by {after['cider'] - before['cider']:+.4f}")
     made = replace(recipe, method=static.method)
     record = replace(
-        found.record, recipe=to_json(made), fingerprint=made.fingerprint(), metrics={split: after}, adapter=None
+        found.record, recipe=to_json(made), fingerprint=made.fingerprint(), metrics=metrics, adapter=None
     )
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in adapter_files(static.to_bytes(), record).items():

@@ -9,7 +9,7 @@ from vqlora.models.load import Loaded
 from vqlora.models.roles import linear_layers
 
 BLOCK = re.compile(r"\.(?:layers|layer|blocks|block|gated_cross_attn_layers)\.(\d+)\.")
-ATTENTION = re.compile(r"attn|attention|\.(q|k|v|o|out|qkv|output)_proj$|\.(qkv|query|key|value)$")
+ATTENTION = re.compile(r"(?:attn|attention)\.|\.(q|k|v|o|out|qkv|output)_proj$|\.(qkv|query|key|value)$")
 THIRDS = 3
 
 
