@@ -25,6 +25,7 @@ from vqlora.finetune import finetune
 from vqlora.inputs import Inputs
 from vqlora.models.load import load
 from vqlora.packing.keys import packs
+from vqlora.planner import plan
 from vqlora.recipe import Bits, Frames, Lora, Method, Recipe, Schedule, TemporalLora
 from vqlora.static import check_static, to_static
 
@@ -273,6 +274,14 @@ def test_an_unknown_family_is_refused_by_name_and_a_pack_takes_no_temporal_trial
     assert not packs(asked())
     with pytest.raises(ValueError, match="1 in sum"):
         TemporalLora(rank=RANK, score={"motion": 0.7})
+
+
+def test_a_plan_counts_the_gates_and_the_mixer() -> None:
+    method = replace(PLAIN, mixer="time", width=16)
+    adapted, _ = attached(asked(method=method))
+    found = plan(asked(method=method), device="cpu")
+    assert found.trainable_params == sum(parameter.numel() for parameter in adapted.parameters.values())
+    assert found.trainable_params > plan(asked(method=Lora(rank=RANK)), device="cpu").trainable_params
 
 
 @pytest.mark.parametrize("base", BASES)

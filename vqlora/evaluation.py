@@ -69,6 +69,7 @@ def evaluate(
     loss: mean cross-entropy (nats) per token of each example's first reference.
     """
     asked = asked or Alone(inputs)
+    inputs.adapted.figures()  # what training measured is not of this split
     rank, ranks = world()
     own = examples[rank::ranks]
     texts: dict[str, str] = {}

@@ -36,6 +36,7 @@ SAMPLERS = (
     "fidelity", "quant_logdet", "flat_logdet", "full_logdet", "query",
 )  # fmt: skip
 TOWER_SAMPLERS = ("fidelity", "quant_logdet", "flat_logdet", "full_logdet", "query")  # look at the base's features
+WITHOUT_QUESTION = ("caption", "retrieval")  # tasks that say the same of every clip
 DEFAULT_FPS = 2.0  # of the sampler 'fps'
 TASKS = ("caption",)
 
@@ -159,7 +160,7 @@ class Recipe:
         _require(0 <= self.max_skipped_share <= 1, f"max_skipped_share {self.max_skipped_share} must be in [0, 1]")
         _require(self.seed >= 0, f"seed {self.seed} must be >= 0")
         _require(
-            self.frames.sampler != "query" or self.task == "qa",
+            self.frames.sampler != "query" or self.task not in WITHOUT_QUESTION,
             f"the sampler 'query' asks which frames fit a question; {self.task!r} has none, use another sampler",
         )
         if isinstance(self.method, FullFineTune):

@@ -68,7 +68,7 @@ def with_share(curves: Curves, costs: Mapping[str, int], budget: int, share: flo
     visual = {group: curve for group, curve in curves.items() if group.partition(".")[0] in VISUAL}
     text = {group: curve for group, curve in curves.items() if group not in visual}
     parts = [by_gain(part, costs, round(own * budget)).ranks for part, own in ((visual, share), (text, 1 - share))]
-    return _allocation(f"share {share:g}", parts[0] | dict(parts[1]), curves, costs)
+    return _allocation(f"share {share:g}", dict(parts[0]) | dict(parts[1]), curves, costs)
 
 
 def uniform(curves: Curves, costs: Mapping[str, int], budget: int) -> Allocation:

@@ -84,7 +84,8 @@ class Masked(LoraVariant):
     """What one layer does with its role's gate. An object per layer; PEFT asks for these methods only."""
 
     def __init__(self, gate: Gate, watch: Watch, layout: Layout) -> None:
-        self.gate, self.watch, self.layout = gate, watch, layout
+        self.gate, self.watch = gate, watch
+        self.layout: Layout = layout
 
     def supports_lora_conversion(self) -> bool:
         return False
@@ -111,7 +112,7 @@ class TemporalAdapted(Adapted):
 
     watch: Watch
     gates: Mapping[str, Gate]
-    sums: dict[str, list[float]] = field(default_factory=dict)
+    seen: dict[str, list[Tensor]] = field(default_factory=dict)
 
     @property
     def follows_frames(self) -> bool:
@@ -121,7 +122,7 @@ class TemporalAdapted(Adapted):
         self.watch.see([scores_of(one, self.method) for one in shown], tokens)  # type: ignore[arg-type]
         with torch.no_grad():
             for role, gate in self.gates.items():
-                self.sums.setdefault(role, []).append(float(gate.shares(self.watch).mean()))
+                self.seen.setdefault(role, []).append(gate.shares(self.watch).mean())
 
     def advance(self, share: float) -> None:
         for gate in self.gates.values():
@@ -132,8 +133,8 @@ class TemporalAdapted(Adapted):
 
     def figures(self) -> dict[str, float]:
         """Mean k / R of frames (in gate mode the mean factor) per role."""
-        found = {f"active_{role}": sum(means) / len(means) for role, means in self.sums.items()}
-        self.sums.clear()
+        found = {f"active_{role}": float(torch.stack(means).mean()) for role, means in self.seen.items()}
+        self.seen.clear()
         return found
 
 

@@ -54,6 +54,7 @@ class FrameStore:
     ) -> None:
         self.cache_dir, self.frames = cache_dir, frames
         self.selections = Selections(cache_dir, frames, tower_key, tower)
+        self._scores: dict[tuple[Clip, str | None], dict[str, np.ndarray]] = {}
 
     def get(self, clip: Clip, query: str | None = None) -> ClipFrames:
         """query: what is asked of the clip. DecodeError, naming the file and the cause, if it gives no frames."""
@@ -77,13 +78,14 @@ class FrameStore:
 
     def scores(self, clip: Clip, query: str | None = None) -> dict[str, np.ndarray]:
         """'motion', 'entropy' and 'keyframe' of each chosen frame, in [0, 1]: [n], see `signals.scores_of`."""
-        digest, info = _seen(self.cache_dir, clip)
-        indices = self._chosen(clip, query, digest, info)
-        inside, stretch = _stretch(clip, info)
-        sight = Sight(path=clip.path, file=info, info=stretch, inside=inside)
-        signals = self.selections.signals(sight, digest)
-        places = [inside.index(index) for index in indices]
-        return scores_of(signals, places)
+        if (clip, query) not in self._scores:
+            digest, info = _seen(self.cache_dir, clip)
+            indices = self._chosen(clip, query, digest, info)
+            inside, stretch = _stretch(clip, info)
+            sight = Sight(path=clip.path, file=info, info=stretch, inside=inside)
+            signals = self.selections.signals(sight, digest)
+            self._scores[clip, query] = scores_of(signals, [inside.index(index) for index in indices])
+        return self._scores[clip, query]
 
     def _chosen(self, clip: Clip, query: str | None, digest: str, info: VideoInfo) -> tuple[int, ...]:
         inside, stretch = _stretch(clip, info)
