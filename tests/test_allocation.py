@@ -124,10 +124,10 @@ def test_every_linear_layer_is_in_one_group_and_a_rank_costs_what_peft_adds(base
 def test_ranks_of_groups_go_through_a_recipe_and_through_pefts_configuration() -> None:
     groups = {"text.attention.0": 3, "text.mlp.1": 5, "cross_modal.mlp.0": 0}
     loaded = load(BASES[0], Bits.preset("all16"), "cpu")
+    members = group_layers(loaded)
     adapted = attach(loaded, Lora(groups=groups), seed=0)
     assert adapted.method.adapted_roles == ("text",) and adapted.trained_roles == {"text"}
     config = json.loads(_peft_config(adapted.to_bytes(), adapted.method, BASES[0]))
-    members = group_layers(loaded)
     wanted = {name: rank for group, rank in groups.items() if rank for name in members[group]}
     assert config["rank_pattern"] == wanted and config["target_modules"] == sorted(wanted)
     with pytest.raises(ValueError, match=r"no role\.part\.depth"):

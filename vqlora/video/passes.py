@@ -109,6 +109,8 @@ def _thumbnails(path: str | Path, info: VideoInfo, *, skip: bool) -> Thumbnails 
         if None in shown or None in pts or len(shown) != info.frames:
             return None
         indices = np.searchsorted(np.sort(np.array(shown)), np.array(pts))
+        if len(np.unique(indices)) < len(indices):  # two frames of one time
+            return None
     luma, chroma = (np.stack(plane) for plane in zip(*planes, strict=True))
     return Thumbnails(indices=indices, luma=luma, chroma=chroma)
 
