@@ -47,9 +47,7 @@ def main() -> None:
 
 def measure(name: str, paths: Sequence[str], budget: int) -> dict[str, Any]:
     """Milliseconds per clip of each decoder, the best of ROUNDS; pixels are compared first."""
-    clips = [
-        (path, info, uniform(budget, info.frames)) for path, info in ((path, probe(path)) for path in paths)
-    ]
+    clips = [(path, info, uniform(budget, info.frames)) for path, info in ((path, probe(path)) for path in paths)]
     for path, info, indices in clips:
         fast, reference = (read_frames(path, indices, decoder, info).frames for decoder in ("decord", "pyav"))
         assert np.array_equal(fast, reference), f"{path}: the decoders differ"

@@ -276,15 +276,12 @@ class Trial:
         )
 
     def _cost(self, state: bytes | None, *, measure: bool) -> Cost:
-        trained = sum(parameter.numel() for parameter in self.adapted.parameters.values())
-        adapter_bytes = None if state is None else len(state)
         values: dict[str, Any] = {
-            "trainable_params": trained,
-            "adapter_bytes": adapter_bytes,
+            "trainable_params": sum(parameter.numel() for parameter in self.adapted.parameters.values()),
+            "adapter_bytes": None if state is None else len(state),
             "base_bytes": sum(role["bytes"] for role in self.adapted.loaded.found.values()),
+            "selection_seconds": self.data.store.selections.seconds(),
         }
-        if self.recipe.frames.sampler != "uniform":
-            values["selection_seconds"] = self.data.store.selections.seconds()
         values |= self._step_cost() if self.adapted.parameters else {}
         values |= self._inference_cost() if measure else {}
         values["device_seconds"] = (time.perf_counter() - self.start) * world()[1]

@@ -52,9 +52,7 @@ def static_adapter(
     print_scores(f"{found.record.trial} on {split} of {recipe.data}", {"temporal": before, "static": after})
     print(f"an ordinary LoRA changes CIDEr-D by {after['cider'] - before['cider']:+.4f}")
     made = replace(recipe, method=static.method)
-    record = replace(
-        found.record, recipe=to_json(made), fingerprint=made.fingerprint(), metrics=metrics, adapter=None
-    )
+    record = replace(found.record, recipe=to_json(made), fingerprint=made.fingerprint(), metrics=metrics, adapter=None)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in adapter_files(static.to_bytes(), record).items():
         (folder / name).write_bytes(content)

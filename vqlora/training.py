@@ -139,6 +139,7 @@ class Trainer:
         pairs = paired(self.examples, batch, self.inputs.language)
         examples = [example for example, _ in pairs]
         tokens = self.inputs.tokens(examples, [reference for _, reference in pairs])
+
         def forward() -> Tensor:
             states = self.inputs.states(examples, fresh=fresh)
             with precision(loaded.device):
