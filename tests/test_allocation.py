@@ -202,7 +202,7 @@ def test_the_command_prints_the_plan_and_writes_a_file_that_a_recipe_takes(
     assert all(plan["allocations"][kind]["params"] > 20000 - most for kind in ("uniform", "sketch", "eva", "random"))
     method = Lora(groups=groups_of(file, "sketch"))
     assert replace(recipe(), method=method).fingerprint() != recipe().fingerprint()
-    with pytest.raises(ValueError, match="is not in the file"):
+    with pytest.raises(ValueError, match="is not in"):
         groups_of(file, "magic")
     with pytest.raises(ValueError, match="vqlora allocate"):
         groups_of(tmp_path / "none.json", "sketch")

@@ -49,19 +49,20 @@ class Gate(nn.Module):
             self.slope = nn.Parameter(torch.tensor(SLOPE, device=device))
             self.threshold = nn.Parameter(torch.tensor(THRESHOLD, device=device))
 
-    def shares(self, watch: Watch) -> Tensor:
-        """k / R of each frame [frames]; the factor of each frame in gate mode."""
-        method, scores = self.method, watch.scores
+    def shares(self, watch: Watch, device: torch.device | None = None) -> Tensor:
+        """k / R of each frame [frames]; in gate mode its factor. device: for a watch that saw none yet."""
+        method = self.method
+        scores, before = (watch.scores, watch.before) if watch.counts else 2 * (torch.zeros(0, device=device),)
         if method.mode == "gate":
             level, own, change = self.weights
-            return 2 * torch.sigmoid(level + own * scores + change * (scores - watch.before).abs())
+            return 2 * torch.sigmoid(level + own * scores + change * (scores - before).abs())
         if method.control == "constant":
             return torch.full_like(scores, method.budget)
         return method.low + (1 - method.low) * torch.sigmoid(F.softplus(self.slope) * (scores - self.threshold))
 
-    def table(self, watch: Watch) -> Tensor:
+    def table(self, watch: Watch, device: torch.device | None = None) -> Tensor:
         """The masks, hard forward and soft backward (straight through)."""
-        shares = self.shares(watch)
+        shares = self.shares(watch, device)
         if self.method.mode == "gate":
             return torch.cat([torch.ones_like(shares[:1]) if len(shares) else shares.new_ones(1), shares])[:, None]
         ranks = self.rank * torch.cat([shares.new_full((1,), self.method.text), shares])[:, None]
@@ -93,7 +94,7 @@ class Masked(LoraVariant):
     def forward(self, module: Any, active_adapter: str, x: Tensor, result: Tensor, **_: Any) -> Tensor:  # type: ignore[override]
         """result [..., out] of the base layer and x [..., in] to the sum of both branches."""
         low = module.lora_A[active_adapter](x)
-        mask = self.gate.table(self.watch).to(low.dtype)
+        mask = self.gate.table(self.watch, low.device).to(low.dtype)
         rows = self.watch.rows(self.layout, low.shape[:-1])
         low = low * (mask[0] if rows is None else mask[rows])
         return result + module.lora_B[active_adapter](low) * module.scaling[active_adapter]
