@@ -2,10 +2,10 @@
 
 Question      Exponents of rank, frames and clips in one law, at 4 and 16 bits, and whether placement shifts it.
 Expectation   Clips and frames pay most; the exponent of rank is near 0 once the learning rate fits (arXiv:2402.17193).
-Rows          rank 1, 4, 16 x clips seen 256, 1024, 4096, on text and projector.
+Rows          rank 1, 2, 4, 16 x clips seen 256, 512, 1024, 4096, on text and projector: a law takes four levels.
 Columns       bits 4 and 16; 8 frames; beside the grid 2, 4 and 16 frames, and each place alone, at rank 4.
 Cell          CIDEr-D and loss on test.
-Cost          23 trials a seed, of up to 1024 steps; another size of base by --base.
+Cost          36 trials a seed, of up to 1024 steps; another size of base by --base.
 Command       python studies/scaling.py --seeds 3
 """
 
@@ -16,7 +16,7 @@ from vqlora.recipe import Bits, Frames, Lora, Recipe, Schedule
 from vqlora.study import Objective, Study
 
 BATCH = 4
-RATE = {1: 8e-3, 4: 4e-3, 16: 4e-3}  # per rank, best on validation in studies/learning_rates.py
+RATE = {1: 8e-3, 2: 8e-3, 4: 4e-3, 16: 4e-3}  # best on validation in studies/learning_rates.py; 1 as 2
 PLACES = {"text": ("text",), "cross_modal": ("cross_modal",), "both": ("text", "cross_modal")}
 MIDDLE = {"rank": 4, "bits": 4, "clips": 1024, "frames": 8, "place": "both"}
 
@@ -42,9 +42,9 @@ study = Study(
     version="1",
     question="With which law does the score grow with rank, frames, clips and bits?",
     space={
-        "rank": tune.grid_search([1, 4, 16]),
+        "rank": tune.grid_search([1, 2, 4, 16]),
         "bits": tune.grid_search([4, 16]),
-        "clips": tune.grid_search([256, 1024, 4096]),
+        "clips": tune.grid_search([256, 512, 1024, 4096]),
         "frames": tune.grid_search([8]),
         "place": tune.grid_search(["both"]),
     },

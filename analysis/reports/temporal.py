@@ -34,6 +34,11 @@ CONTRASTS = (
     ("temporal and memory", "temporal"),
 )
 HARD = ("order", "motion")  # strata of the embedded clips, true where they matter
+UNKNOWN = Finding(
+    sentence="where order and motion matter: not answered",
+    basis="no scored clip says whether it depends on them; the embedded clips do",
+    clear=False,
+)
 
 
 def answer(evidence: Evidence) -> Answer:
@@ -43,7 +48,8 @@ def answer(evidence: Evidence) -> Answer:
     metric = general.score(evidence)[0]
     configs = configurations(evidence, metric=metric)
     hard = _only(evidence, HARD)
-    findings = [*_said(hard, " where order and motion matter"), *_said(evidence, ""), *_active(evidence)]
+    where = _said(hard, " where order and motion matter") if any(hard.examples.values()) else [UNKNOWN]
+    findings = [*where, *_said(evidence, ""), *_active(evidence)]
     plots = [*general.frontiers(evidence, configs, group="kind"), views.curves(evidence, group="kind")]
     return Answer(findings=findings, plots=plots)
 
