@@ -17,7 +17,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -28,10 +27,9 @@ import numpy as np
 
 from vqlora.data.example import Clip
 from vqlora.recipe import Frames
-from vqlora.video.decode import read_clip
+from vqlora.video.cli import chosen
 from vqlora.video.frames import FrameStore
 from vqlora.video.killable import call
-from vqlora.video.samplers import select
 
 RESULT = Path(__file__).parent / "results" / "decoding.json"
 WIDTH, HEIGHT, FPS, SECONDS = 640, 360, 25, 6
@@ -120,11 +118,11 @@ def centres(budget: int, frames: int) -> list[int]:
 
 
 def in_process(path: str, budget: int) -> np.ndarray:
-    return read_clip(path, partial(select, Frames(budget=budget)))[1].frames
+    return chosen(path, Frames(budget=budget))[1].frames
 
 
 def killable(path: str, budget: int) -> np.ndarray:
-    return call(read_clip, path, partial(select, Frames(budget=budget)))[1].frames
+    return call(chosen, path, Frames(budget=budget))[1].frames
 
 
 def known_peers() -> tuple[dict[str, Read], list[str]]:

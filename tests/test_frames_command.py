@@ -44,3 +44,20 @@ def test_a_bad_file_or_budget_is_one_line_and_a_status(tmp_path: Path, capsys: p
         assert frames_command(argv) == 1
         out, err = capsys.readouterr()
         assert not out and err.startswith("vqlora frames: ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("sampler", ["entropy", "scene", "keyframe", "fps"])
+def test_samplers_of_the_file_work_from_the_command_line(
+    sampler: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    path = str(write_video(tmp_path / "clip.mp4"))
+    more = ["--fps", "1"] if sampler == "fps" else []
+    assert frames_command([path, "--sampler", sampler, "--budget", "4", "--json", *more]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert len(printed["indices"]) == 4 and printed["timestamps"] == [index / 8 for index in printed["indices"]]
+
+
+def test_a_sampler_of_features_is_not_offered_for_a_file_alone(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        frames_command(["clip.mp4", "--sampler", "quant_logdet"])
+    assert "invalid choice" in capsys.readouterr().err

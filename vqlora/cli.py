@@ -59,6 +59,8 @@ def plan(given: argparse.Namespace) -> int:
 
         print_fitting(recipe, gib_of(given.device_memory))
         return 0
+    if given.equal_memory:
+        return _frames_that_fit(recipe, given.equal_memory, given.device)
     found = planned(recipe, device=given.device)
     print(f"{given.base} at {given.bits}, rank {given.rank} on {given.roles}, {given.frames} frames of {given.size} px")
     print(f"peak memory        {found.peak_gib:10.2f} GiB on {given.device}, {given.batch_size} clips a step")
@@ -66,6 +68,17 @@ def plan(given: argparse.Namespace) -> int:
     print(f"activations        {found.activation_bytes / 2**30:10.2f} GiB")
     print(f"trained parameters {found.trainable_params:10,}")
     print(f"a step             {found.train_flops:10.2g} FLOPs")
+    return 0
+
+
+def _frames_that_fit(recipe: Any, gib: float, device: str) -> int:
+    """Most frames a clip under each bit plan at equal memory."""
+    from vqlora.equal_memory import most_frames
+
+    print(f"{recipe.base} in {gib:g} GiB on {device}, {recipe.schedule.batch_size} clips a step")
+    print(f"{'bits':8} {'base GiB':>9} {'MiB a frame':>12} {'most frames':>12}")
+    for row in most_frames(recipe, ("all4", "v8t4", "all8", "all16"), gib=gib, device=device):
+        print(f"{row.bits:8} {row.base_gib:>9.3f} {1024 * row.gib_per_frame:>12.2f} {row.frames:>12}")
     return 0
 
 
@@ -145,6 +158,32 @@ def shapes(given: argparse.Namespace) -> int:
     return 0
 
 
+def allocate(given: argparse.Namespace) -> int:
+    """Ranks per group of layers at a budget of parameters."""
+    from vqlora.allocate import allocate_command
+    from vqlora.recipe import Bits, Frames, Recipe, Schedule, ZeroShot
+
+    recipe = Recipe(
+        base=given.base,
+        data=given.data,
+        method=ZeroShot(),
+        bits=Bits.preset(given.bits),
+        frames=Frames(budget=given.frames, size=given.size),
+        schedule=Schedule(steps=0, batch_size=given.batch_size),
+    )
+    return allocate_command(recipe, budget=given.budget, device=_device(given), file=Path(given.file).expanduser())
+
+
+def static(given: argparse.Namespace) -> int:
+    """An ordinary LoRA of a temporal one."""
+    from vqlora.recall import find_record
+    from vqlora.static import static_adapter
+
+    how = {"mode": given.mode, "split": given.split, "base": given.base}
+    static_adapter(find_record(given.adapter), Path(given.folder).expanduser(), device=_device(given), **how)
+    return 0
+
+
 def _device(given: argparse.Namespace) -> str:
     if given.device:
         return given.device
@@ -178,6 +217,7 @@ def _parser() -> argparse.ArgumentParser:
         "--checkpointing", action="store_true", help="keep each block's input only, compute the rest again"
     )
     one.add_argument("--device-memory", metavar="SIZE", help="such as 24GiB: which methods, bits and frames fit it")
+    one.add_argument("--equal-memory", type=float, metavar="GIB", help="the most frames in so much, for each bit plan")
     one.set_defaults(run=plan)
     one = _record_command(commands, "rerun", "a trial once more from its record: old and new scores side by side")
     one.add_argument("record", metavar="RECORD", help=RECORD_HELP)
@@ -193,6 +233,25 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("adapter", metavar="ADAPTER", help="an adapter's or a trial's folder")
     _split_options(one, "test")
     one.set_defaults(run=evaluate)
+    one = commands.add_parser("allocate", help="ranks per group of layers at a budget of parameters, by several rules")
+    one.add_argument("base", metavar="BASE", help="embedded:NAME, random:NAME, a folder or a hub id")
+    one.add_argument("--data", required=True, metavar="D", help="whose training clips the gradients are of")
+    one.add_argument("--budget", type=int, required=True, metavar="P", help="parameters of all adapters")
+    one.add_argument("--bits", default="all4", help="bit plan (%(default)s)")
+    one.add_argument("--frames", type=int, default=8, help="frames a clip (%(default)s)")
+    one.add_argument("--size", type=int, default=112, help="frame side in pixels (%(default)s)")
+    one.add_argument("--batch-size", type=int, default=8, help="clips of one gradient (%(default)s)")
+    one.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 (a GPU where there is one)")
+    one.add_argument("--file", default="allocation.json", help="what is written (%(default)s)")
+    one.set_defaults(run=allocate)
+    one = _record_command(commands, "static", "make an ordinary LoRA of a temporal one; says what it does to the score")
+    one.add_argument("adapter", metavar="ADAPTER", help="an adapter's or a trial's folder")
+    one.add_argument("folder", metavar="FOLDER", help="new or empty")
+    one.add_argument(
+        "--mode", default="mean", help="mean: each rank at its mean mask; full: all ranks open (%(default)s)"
+    )
+    one.add_argument("--split", choices=("val", "test"), default="val", help="whose scores are compared (%(default)s)")
+    one.set_defaults(run=static)
     one = _record_command(commands, "merge", "multiply an adapter into its 16-bit base; says what it does to the score")
     one.add_argument("adapter", metavar="ADAPTER", help="an adapter's or a trial's folder")
     one.add_argument("folder", metavar="FOLDER", help="new or empty; a base like any other afterwards")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -72,6 +72,7 @@ def evaluate(
     loss: mean cross-entropy (nats) per token of each example's first reference.
     """
     asked = asked or Alone(inputs)
+    inputs.adapted.figures()  # what training measured is not of this split
     rank, ranks = world()
     own = examples[rank::ranks]
     texts: dict[str, str] = {}
@@ -88,7 +89,8 @@ def evaluate(
         dist.all_gather_object(parts, (texts, nats, count))
         texts = {name: text for part, _, _ in parts for name, text in part.items()}
         nats, count = sum(part[1] for part in parts), sum(part[2] for part in parts)
-    return _scored(inputs, examples, split, texts, nats / count)
+    evaluation = _scored(inputs, examples, split, texts, nats / count)
+    return replace(evaluation, metrics=evaluation.metrics | inputs.adapted.figures())
 
 
 def _batch_size(inputs: Inputs, examples: Sequence[Example]) -> int:
@@ -134,6 +136,7 @@ def _row(
         "scores": {name: scores.per_example[example.id][name] for name in KEPT_SCORES},
         "bleu": asdict(scores.bleu[example.id]),
         "content": content,
+        "strata": example.attributes.get("strata"),
         "frame_indices": list(frames.indices),
         "frame_times_seconds": list(frames.times_seconds),
     }

@@ -110,7 +110,7 @@ def finetune(
     warm = warm or Warm()
     check_recipe(recipe)
     check_start(recipe.start, start)
-    data = warm.data(recipe)
+    data = warm.data(recipe, device)
     target = torch.device(device)
     try:
         loaded = warm.base(recipe, device)
@@ -281,12 +281,11 @@ class Trial:
         )
 
     def _cost(self, state: bytes | None, *, measure: bool) -> Cost:
-        trained = sum(parameter.numel() for parameter in self.adapted.parameters.values())
-        adapter_bytes = None if state is None else len(state)
         values: dict[str, Any] = {
-            "trainable_params": trained,
-            "adapter_bytes": adapter_bytes,
+            "trainable_params": sum(parameter.numel() for parameter in self.adapted.parameters.values()),
+            "adapter_bytes": None if state is None else len(state),
             "base_bytes": sum(role["bytes"] for role in self.adapted.loaded.found.values()),
+            "selection_seconds": self.data.store.selections.seconds(),
         }
         values |= self._step_cost() if self.adapted.parameters else {}
         values |= self._inference_cost() if measure else {}

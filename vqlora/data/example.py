@@ -69,6 +69,11 @@ class Example:
     audio: tuple[Audio, ...] = ()
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def question(self) -> str | None:
+        """What the first user turn asks; None where the prompt of the task stands."""
+        return self.messages[0].text if self.messages else None
+
     def __post_init__(self) -> None:
         if not self.id:
             raise ValueError("an example has no id; ids name examples in records")

@@ -6,13 +6,17 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from vqlora.recipe import Lora, Recipe, ZeroShot, recipe_from_json, to_json
+from vqlora.recipe import TOWER_SAMPLERS, Lora, Recipe, ZeroShot, recipe_from_json, to_json
 
 
 def packs(recipe: Recipe) -> bool:
-    """Whether a trial can share its steps: it captions, and what it trains, if anything, is plain LoRA by AdamW."""
+    """Whether a trial can share its steps: it captions, and what it trains, if anything, is plain LoRA by AdamW.
+
+    A sampler that looks at the tower's features needs the base before the pack has it; a contrastive batch's pairs
+    belong together.
+    """
     method, schedule = recipe.method, recipe.schedule
-    if recipe.task != "caption":  # a contrastive batch's pairs belong together
+    if recipe.task != "caption" or recipe.frames.sampler in TOWER_SAMPLERS:
         return False
     is_usual = schedule.optimizer is None and not schedule.checkpointing
     return isinstance(method, ZeroShot) or (isinstance(method, Lora) and method.is_plain and is_usual)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,10 @@ from vqlora.recipe import Frames
 from vqlora.video.cache import key_of, write_whole
 from vqlora.video.decode import DecodeError, VideoInfo, decoder_versions, read_frames
 from vqlora.video.killable import call
-from vqlora.video.samplers import select
 from vqlora.video.seen import local, seen
+from vqlora.video.selections import Selections, Tower
+from vqlora.video.sight import Sight
+from vqlora.video.signals import scores_of
 
 FORMAT = 1  # of the entries; a change of it leaves old ones unread
 
@@ -44,16 +47,22 @@ class ClipFrames:
 
 
 class FrameStore:
-    """The frames of clips under one `Frames` setting, from `cache_dir` where they are there, else decoded into it."""
+    """The frames of clips under one `Frames` setting, from `cache_dir` where they are there, else decoded into it.
 
-    def __init__(self, cache_dir: Path, frames: Frames) -> None:
+    selections: which frames, for samplers of features with a base's tower.
+    """
+
+    def __init__(
+        self, cache_dir: Path, frames: Frames, *, tower_key: str | None = None, tower: Tower | None = None
+    ) -> None:
         self.cache_dir, self.frames = cache_dir, frames
+        self.selections = Selections(cache_dir, frames, tower_key, tower)
+        self._scores: dict[tuple[Clip, str | None], dict[str, np.ndarray]] = {}
 
-    def get(self, clip: Clip) -> ClipFrames:
-        """DecodeError, naming the file and the cause, if the clip gives no frames."""
+    def get(self, clip: Clip, query: str | None = None) -> ClipFrames:
+        """query: what is asked of the clip. DecodeError, naming the file and the cause, if it gives no frames."""
         digest, info = seen(self.cache_dir, clip.path)
-        inside, stretch = _stretch(clip, info)
-        indices = tuple(inside[place] for place in select(self.frames, stretch))
+        indices = self._chosen(clip, query, digest, info)
         key = key_of([FORMAT, digest, list(indices), self.frames.size, decoder_versions()])
         entry = self.cache_dir / "frames" / key[:2] / f"{key}.npy"
         rows = _load(entry, self._row_type())
@@ -69,6 +78,30 @@ class FrameStore:
             decoder=bytes(rows["decoder"][0]).decode(),
             digest=key,
         )
+
+    def scores(self, clip: Clip, query: str | None = None) -> dict[str, np.ndarray]:
+        """'motion', 'entropy' and 'keyframe' of each chosen frame, in [0, 1]: [n], see `signals.scores_of`."""
+        if (clip, query) not in self._scores:
+            digest, info = seen(self.cache_dir, clip.path)
+            indices = self._chosen(clip, query, digest, info)
+            inside, stretch = _stretch(clip, info)
+            with local(self.cache_dir, clip.path) as path:
+                sight = Sight(path=path, file=info, info=stretch, inside=inside)
+                signals = self.selections.signals(sight, digest)
+            self._scores[clip, query] = scores_of(signals, [inside.index(index) for index in indices])
+        return self._scores[clip, query]
+
+    def _chosen(self, clip: Clip, query: str | None, digest: str, info: VideoInfo) -> tuple[int, ...]:
+        inside, stretch = _stretch(clip, info)
+
+        def pixels(indices: Sequence[int]) -> np.ndarray:
+            return self._decode(clip, indices, info)["pixels"]
+
+        # The address of a clip in a bucket will do for samplers that need neither packets nor pictures.
+        place = nullcontext(clip.path) if self.frames.sampler in ("uniform", "random", "fps") else None
+        with place or local(self.cache_dir, clip.path) as path:
+            sight = Sight(path=path, file=info, info=stretch, inside=inside)
+            return self.selections.choose(sight, digest, pixels=pixels, query=query).indices
 
     def _decode(self, clip: Clip, indices: Sequence[int], info: VideoInfo) -> np.ndarray:
         with local(self.cache_dir, clip.path) as path:
@@ -135,7 +168,7 @@ def resize(frame: np.ndarray, size: int) -> np.ndarray:
 def _reason(store: FrameStore, example: Example) -> str | None:
     try:
         for clip in example.clips:
-            store.get(clip)
+            store.get(clip, example.question)
     except DecodeError as error:
         return str(error)
     return None
