@@ -110,7 +110,7 @@ class ContrastiveTrainer(Trainer):
     def step(self) -> float:
         """One optimisation step of the adapter and, at the same rate, of the temperature."""
         loss = super().step()
-        if world()[1] > 1:
+        if world()[1] > 1 and self.log_scale.grad is not None:
             dist.all_reduce(self.log_scale.grad)
         self._scale_optimizer.param_groups[0]["lr"] = self.rate
         self._scale_optimizer.step()

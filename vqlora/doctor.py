@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from vqlora.node import Finding, examine_node
 
@@ -41,7 +42,7 @@ def examine_nodes(data: str | None, base: str | None, storage: str | None) -> li
         raise ValueError(
             f"no Ray cluster on this machine ({error}); run `vqlora doctor --nodes` on a node of it"
         ) from error
-    look = ray.remote(num_cpus=0)(examine_node)
+    look: Any = ray.remote(num_cpus=0)(examine_node)
     findings = []
     for node in ray.nodes():
         name = node["NodeManagerAddress"]

@@ -271,7 +271,8 @@ def _numbered(
         return
     pts = [info.first_pts + round(time / stream.time_base) for time in info.times_seconds]
     number_of = {value: number for number, value in enumerate(pts)}
-    frames, last = iter(()), -2  # not yet at any frame
+    frames: Iterator[VideoFrame] = iter(())
+    last = -2  # not yet at any frame
     for target in wanted:
         start = info.restarts[bisect_right(info.restarts, target) - 1]
         if start > last + 1 or last < 0:
@@ -279,8 +280,7 @@ def _numbered(
             frames, last = container.decode(stream), start - 1
         while last < target:
             frame = next(frames, None)
-            number = None if frame is None else number_of.get(frame.pts)
-            if frame is None or number != last + 1:
-                raise LookupError(f"frame {number} came, {last + 1} was expected")
-            last = number
-            yield number, frame
+            if frame is None or frame.pts is None or number_of.get(frame.pts) != last + 1:
+                raise LookupError(f"another frame than {last + 1} came")
+            last += 1
+            yield last, frame
