@@ -242,14 +242,18 @@ def _pictures(
     path: str | Path, container: InputContainer, stream: VideoStream, indices: Sequence[int], info: VideoInfo
 ) -> list[np.ndarray] | None:
     """Frames [height, width, 3] of these indices; None where seeking leads elsewhere than the packets said."""
+    from av.video.reformatter import VideoReformatter
+
     wanted = sorted(set(indices))
     found: dict[int, np.ndarray] = {}
+    converter = VideoReformatter()  # one for all: a frame's own would be set up anew each time
     try:
         for number, frame in _numbered(container, stream, wanted, info):
             if frame.is_corrupt:
                 raise DecodeError(f"{path}: frame {number} is damaged")
             if number in wanted:
-                found[number] = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90 % 4)
+                picture = converter.reformat(frame, format="rgb24").to_ndarray()
+                found[number] = np.rot90(picture, frame.rotation // 90 % 4)
             if len(found) == len(wanted):
                 break
     except LookupError:
