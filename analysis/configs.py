@@ -35,6 +35,7 @@ LABELS = {
     "cost.adapter_bytes": ("adapter", "bytes"),
     "cost.base_bytes": ("base", "bytes"),
     "cost.device_seconds": ("device time, all in all", "s"),
+    "cost.selection_seconds": ("time to choose all frames", "s"),
 }
 
 

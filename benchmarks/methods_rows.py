@@ -80,7 +80,7 @@ class Noise(FrameStore):
     def __init__(self, frames: Frames) -> None:
         self.frames = frames
 
-    def get(self, clip: Clip) -> ClipFrames:
+    def get(self, clip: Clip, query: str | None = None) -> ClipFrames:
         count, size = self.frames.budget, self.frames.size
         generator = np.random.default_rng(int(clip.path))
         return ClipFrames(

@@ -30,14 +30,17 @@ def caption_files(where: str, videos: Sequence[str], *, device: str, base: str |
 
 def _caption(adapted: Adapted, recipe: Recipe, videos: Sequence[str]) -> int:
     from vqlora.data.example import PROMPTS, Clip, Example, Message
-    from vqlora.data.sets import default_cache
     from vqlora.evaluation import answer
     from vqlora.inputs import Inputs
+    from vqlora.models.load import load
     from vqlora.states import StateMemory
     from vqlora.video.decode import DecodeError
-    from vqlora.video.frames import FrameStore
+    from vqlora.warm import frame_store
 
-    store = FrameStore(default_cache(), recipe.frames)
+    loaded = adapted.loaded
+    if "vision" in adapted.trained_roles:  # samplers look at the features of the tower as it was
+        loaded = load(loaded.base, recipe.bits, str(loaded.device))
+    store = frame_store(recipe.frames, loaded)
     inputs = Inputs(adapted=adapted, store=store, memory=StateMemory(), language=recipe.language)
     # the assistant's turn is what the model writes; an example needs one to have a last turn
     turns = (Message(role="user", text=PROMPTS[recipe.task]), Message(role="assistant", text=""))

@@ -253,5 +253,6 @@ def how(device: torch.device, fields: Mapping[str, Any]) -> dict[str, str]:
         "adapter_bytes": "trained parameters in fp32 as a safetensors file",
         "base_bytes": "weights and quantisation constants as stored on the device",
         "device_seconds": "wall seconds of the trial x devices",
+        "selection_seconds": "signals, features and choice of all clips' frames, when they were first made",
     }
     return {name: texts[name] for name, value in fields.items() if value is not None and name in texts}

@@ -16,6 +16,7 @@ import torch
 from vqlora.adapters import Adapted, attach, check_method
 from vqlora.adapters.adapted import check_start
 from vqlora.cost import StepProbe, held_by_others, how, is_out_of_memory, measure_inference
+from vqlora.data.example import Example
 from vqlora.evaluation import Alone, Asked, Evaluation, answer, evaluate
 from vqlora.inputs import Inputs, precision
 from vqlora.models.bits import bits_by_role
@@ -107,11 +108,13 @@ def finetune(
 
     Running out of memory and being stopped are outcomes. Bad input raises ValueError; any other error passes through.
     """
+    from vqlora.retrieval import trial_of  # it is made of this file's Trial
+
     began = time.perf_counter()
     warm = warm or Warm()
     check_recipe(recipe)
     check_start(recipe.start, start)
-    data = warm.data(recipe)
+    data = warm.data(recipe, device)
     target = torch.device(device)
     try:
         loaded = warm.base(recipe, device)
@@ -126,7 +129,9 @@ def finetune(
                 if start is not None:
                     adapted.load_bytes(start)
                 inputs = replace(inputs, adapted=adapted)
-                trial = Trial(recipe, data, inputs, progress or Silent(), held_by_others=held, start=began)
+                trial = trial_of(recipe.task)(
+                    recipe, data, inputs, progress or Silent(), held_by_others=held, start=began
+                )
                 return trial.run()
             finally:
                 if adapted.is_removable:
@@ -281,12 +286,11 @@ class Trial:
         )
 
     def _cost(self, state: bytes | None, *, measure: bool) -> Cost:
-        trained = sum(parameter.numel() for parameter in self.adapted.parameters.values())
-        adapter_bytes = None if state is None else len(state)
         values: dict[str, Any] = {
-            "trainable_params": trained,
-            "adapter_bytes": adapter_bytes,
+            "trainable_params": sum(parameter.numel() for parameter in self.adapted.parameters.values()),
+            "adapter_bytes": None if state is None else len(state),
             "base_bytes": sum(role["bytes"] for role in self.adapted.loaded.found.values()),
+            "selection_seconds": self.data.store.selections.seconds(),
         }
         values |= self._step_cost() if self.adapted.parameters else {}
         values |= self._inference_cost() if measure else {}
@@ -300,7 +304,11 @@ class Trial:
         clips = self.data.splits["val"]
 
         def one(place: int) -> None:
-            answer(inputs, [clips[place]], max_new_tokens=self.recipe.max_new_tokens, fresh=True)
+            self._answer_once(inputs, clips[place])
 
         with gathered(inputs.adapted.model):
             return measure_inference(one, len(clips), inputs.adapted.model, self.device, held_by_others)
+
+    def _answer_once(self, inputs: Inputs, example: Example) -> None:
+        """What a user waits for, whose time is the latency."""
+        answer(inputs, [example], max_new_tokens=self.recipe.max_new_tokens, fresh=True)

@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, cast, get_origin, get_type_hints
 
-from vqlora.methods import METHODS, ROLES, Bottleneck, FullFineTune, Ia3, Lora, Method, Prefix, ZeroShot
+from vqlora.methods import METHODS, ROLES, Bottleneck, FullFineTune, Ia3, Lora, Method, Prefix, TemporalLora, ZeroShot
 from vqlora.methods import require as _require
 from vqlora.methods import require_roles as _check_roles
 
 __all__ = [
     "METHODS", "ROLES", "Bits", "Bottleneck", "Frames", "FullFineTune", "Ia3", "Lora", "Method", "Prefix", "Recipe",
-    "Schedule", "ZeroShot", "recipe_from_json", "to_json",
+    "Schedule", "TemporalLora", "ZeroShot", "recipe_from_json", "to_json",
 ]  # fmt: skip
 
 SCHEMES = {"nf4": 4, "fp4": 4, "int8": 8}
@@ -33,8 +33,14 @@ PRESETS = {
     "v4t8": {"text": 8, "vision": 4},
 }
 OPTIMIZERS = ("adamw8bit", "paged_adamw8bit")
-SAMPLERS = ("uniform",)
-TASKS = ("caption",)
+SAMPLERS = (
+    "uniform", "fps", "random", "keyframe", "codec", "vectors", "motion", "entropy", "scene",
+    "fidelity", "quant_logdet", "flat_logdet", "full_logdet", "query",
+)  # fmt: skip
+TOWER_SAMPLERS = ("fidelity", "quant_logdet", "flat_logdet", "full_logdet", "query")  # look at the base's features
+WITHOUT_QUESTION = ("caption", "retrieval")  # tasks that say the same of every clip
+DEFAULT_FPS = 2.0  # of the sampler 'fps'
+TASKS = ("caption", "retrieval")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,16 +82,22 @@ class Bits:
 
 @dataclass(frozen=True, kw_only=True)
 class Frames:
-    """How many frames of a clip the model sees, which, and how large (pixels, square)."""
+    """How many frames of a clip the model sees, which, and how large (pixels, square).
+
+    fps: frames a second of the sampler 'fps' (None = 2), no other has it.
+    """
 
     budget: int = 8
     sampler: str = "uniform"
     size: int = 112
+    fps: float | None = None
 
     def __post_init__(self) -> None:
         _require(self.budget >= 1, f"frame budget {self.budget} must be >= 1")
         _require(self.sampler in SAMPLERS, f"sampler {self.sampler!r} is unknown; use one of {SAMPLERS}")
         _require(self.size >= 28, f"frame size {self.size} must be >= 28 pixels")
+        _require(self.fps is None or self.fps > 0, f"fps {self.fps} must be > 0")
+        _require(self.fps is None or self.sampler == "fps", f"the sampler {self.sampler!r} has no fps; use 'fps'")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +169,10 @@ class Recipe:
         if isinstance(self.method, ZeroShot) and self.method.probe:
             low = sorted(role for role, bits in self.bits.plan.items() if bits != 16)
             _require(not low, f"a probe quantises weights itself, so {low} must stay at 16 bits")
+        _require(
+            self.frames.sampler != "query" or self.task not in WITHOUT_QUESTION,
+            f"the sampler 'query' asks which frames fit a question; {self.task!r} has none, use another sampler",
+        )
         if isinstance(self.method, FullFineTune):
             low = [role for role in self.method.roles if self.bits.of(role) != 16]
             _require(not low, f"full fine-tuning of {low} needs 16 bits there; quantised weights have no gradient")

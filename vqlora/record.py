@@ -37,7 +37,8 @@ class Cost:
     Peaks: on a GPU the allocator's peak (reserved: with what it holds back; process: as the driver sees the GPU), on a
     CPU counted from tensors (weights, optimizer, gradients, saved activations).
     latency: one clip, frames decoded, to the last generated token. FLOPs: one multiply-add = 2;
-    `train_flops` is the whole training, `infer_flops` one clip. planned_*: what `vqlora.planner` predicted, on a GPU.
+    `train_flops` is the whole training, `infer_flops` one clip. selection_seconds: choosing all
+    clips' frames. planned_*: what `vqlora.planner` predicted, on a GPU.
     """
 
     train_seconds: float | None = None
@@ -54,6 +55,7 @@ class Cost:
     adapter_bytes: int | None = None
     base_bytes: int | None = None
     device_seconds: float | None = None
+    selection_seconds: float | None = None
     planned_train_peak_gib: float | None = None
     planned_device_seconds: float | None = None
     how: Mapping[str, str] = field(default_factory=dict[str, str])

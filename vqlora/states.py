@@ -21,7 +21,7 @@ from torch import Tensor
 from vqlora.models.bits import bits_by_role
 from vqlora.models.load import Loaded
 from vqlora.provenance import device_name, versions
-from vqlora.video.frames import write_whole
+from vqlora.video.cache import write_whole
 
 FORMAT = 1  # of the files; a change of it leaves old ones unread
 KEPT_BYTES = 2 * 2**30  # in host memory; later clips are read from disk or computed each time

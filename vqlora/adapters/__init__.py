@@ -10,10 +10,11 @@ from vqlora.adapters.full import attach_full
 from vqlora.adapters.ia3 import attach_ia3
 from vqlora.adapters.lora import attach_lora
 from vqlora.adapters.prefix import attach_prefix
+from vqlora.adapters.temporal import attach_temporal, check_temporal
 from vqlora.models.bits import bits_by_role
 from vqlora.models.load import Loaded
 from vqlora.models.roles import check_roles
-from vqlora.recipe import Bits, Bottleneck, FullFineTune, Ia3, Lora, Method, Prefix, ZeroShot
+from vqlora.recipe import Bits, Bottleneck, FullFineTune, Ia3, Lora, Method, Prefix, TemporalLora, ZeroShot
 
 __all__ = ["Adapted", "attach", "check_method"]
 
@@ -35,6 +36,8 @@ def attach(loaded: Loaded, method: Method, *, seed: int, run: Callable[[], None]
             return attach_bottleneck(loaded, method, seed=seed)
         case Ia3():
             return attach_ia3(loaded, method)
+        case TemporalLora():
+            return attach_temporal(loaded, method, seed=seed)
         case ZeroShot():
             return Adapted(loaded=loaded, method=method, parameters={})
     raise ValueError(f"method {method.kind!r} has no adapter; a new one is a file in vqlora/adapters and a case here")
@@ -45,6 +48,8 @@ def check_method(method: Method, bits: Bits, *, model_type: str, base: str) -> N
     check_roles(model_type, method.adapted_roles, f"{type(method).__name__}.{method.by_role}")
     found = {role: bits_by_role(bits, model_type)[role] for role in method.adapted_roles}
     low = [role for role, own in found.items() if own < 16]
+    if isinstance(method, TemporalLora):
+        check_temporal(method, model_type)
     if isinstance(method, FullFineTune) and low:
         raise ValueError(f"full fine-tuning of {low} needs 16 bits there; quantised weights have no gradient")
     if isinstance(method, Lora) and method.init == "pissa" and low:

@@ -27,8 +27,8 @@ from vqlora.recipe import PARTS, Bits
 BLOCK, NESTED_BLOCK = 64, 256  # weights per absmax, absmax values per second-level absmax (arXiv:2305.14314)
 CODE_BYTES = {"plain": 16 * 4, "nested": 16 * 4 + 256 * 4 + 4 + 4}  # code tables, offset and dtype-free scalars, fp32
 DENSE_BYTES = 2**30  # of dequantised copies on a CPU
-ADDED = ("lora_A", "ia3_l", "bottleneck", "prefix")  # children that an adapter adds to a module
-ADDED_NAMES = re.compile(r"\.(lora_|ia3_l|bottleneck|prefix)")
+ADDED = ("lora_A", "ia3_l", "bottleneck", "prefix", "temporal_mixer")  # children that an adapter adds to a module
+ADDED_NAMES = re.compile(r"\.(lora_|ia3_l|bottleneck|prefix|temporal_mixer)")
 INT8_THRESHOLD = 6.0  # activations above it are multiplied in 16 bit on a GPU (arXiv:2208.07339)
 
 # Notices a user can do nothing about: one per multiplication that bf16 inputs are cast to fp16 (the int8 GPU kernel has

@@ -23,7 +23,8 @@ class VideoInfo:
     """What decoding a file from end to end found.
 
     times_seconds: presentation time of each frame, rebased so that the first is 0. width, height: pixels, upright.
-    decord_refusal: why decord is not asked for this file, None where it is proven equal.
+    decord_refusal: why decord is not asked for this file, None where it is proven equal. restarts: frames from which
+    decoding may begin, known where the packets tell (`survey`); first_pts: the first frame's time in the stream's unit.
     """
 
     frames: int
@@ -34,6 +35,9 @@ class VideoInfo:
     codec: str
     container: str
     decord_refusal: str | None
+    interlaced: bool = False
+    first_pts: int = 0
+    restarts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
