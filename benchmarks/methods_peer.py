@@ -51,7 +51,8 @@ def measure_peer(row: Row, recipe: Recipe, folder: Path) -> dict[str, Any]:
         torch.cuda.empty_cache()
 
 
-def _measured(row: Row, recipe: Recipe, folder: Path) -> dict[str, Any]:
+def qlora(folder: Path, *, device: str, checkpointing: bool) -> Any:
+    """The checkpoint at 4 bits with LoRA of rank 16 on it."""
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
     from transformers import BitsAndBytesConfig, VideoLlama3ForConditionalGeneration
 
@@ -60,10 +61,14 @@ def _measured(row: Row, recipe: Recipe, folder: Path) -> dict[str, Any]:
         bnb_4bit_compute_dtype=torch.bfloat16,
     )  # fmt: skip
     model: Any = VideoLlama3ForConditionalGeneration.from_pretrained(
-        folder, quantization_config=bits, dtype=torch.bfloat16, device_map={"": 0}
+        folder, quantization_config=bits, dtype=torch.bfloat16, device_map={"": device}
     )
-    model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=row.checkpointing)
-    model = get_peft_model(model, LoraConfig(r=16, lora_alpha=16, target_modules=TEXT, task_type="CAUSAL_LM"))
+    model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=checkpointing)
+    return get_peft_model(model, LoraConfig(r=16, lora_alpha=16, target_modules=TEXT, task_type="CAUSAL_LM"))
+
+
+def _measured(row: Row, recipe: Recipe, folder: Path) -> dict[str, Any]:
+    model = qlora(folder, device="cuda:0", checkpointing=row.checkpointing)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)
     inputs = batch(recipe, row.batch, model.device)
     torch.cuda.reset_peak_memory_stats()
