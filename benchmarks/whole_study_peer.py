@@ -1,6 +1,6 @@
 """One trial as a user would write it, a process of its own: the peer of `whole_study.py`.
 
-Start, load at 4 bits, LoRA of rank 16 with gradient checkpointing, so many steps of batch 1, captions of val and test by
+Start, load at 4 bits, LoRA of rank 16 with gradient checkpointing, steps of batch 1, captions of val and test by
 `generate`, eight clips at a time. Frames are decoded already, as on our side.
 """
 
@@ -60,13 +60,15 @@ def main() -> None:
 def captions(model: Any, processor: Any, data: Data, recipe: Recipe, split: str, tokens: int) -> list[str]:
     """Greedy captions of a split."""
     model.eval()
+    model.gradient_checkpointing_disable()  # with it transformers would generate without a cache
     said, clips, device = [], data.splits[split], str(model.device)
     for start in range(0, len(clips), ANSWERED):
         part = clips[start : start + ANSWERED]
         with _precision(device):
             inputs = _inputs(model, processor, data, recipe, part, device, generate=True)
-            found = model.generate(**inputs, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False)
+            found = model.generate(**inputs, max_new_tokens=tokens, do_sample=False)
         said += processor.batch_decode(found[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    model.gradient_checkpointing_enable({"use_reentrant": False})
     return said
 
 
