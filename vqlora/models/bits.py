@@ -155,15 +155,25 @@ def dequantised(layer: Any) -> Tensor:
 
 
 def dense_copies(model: nn.Module, most_bytes: float = DENSE_BYTES) -> dict[nn.Module, Tensor]:
-    """Weights that bitsandbytes would dequantise in every product, for `multiply_dense`; empty past so many bytes.
+    """Weights that bitsandbytes would dequantise in every product, for `multiply_dense`; empty past so many bytes."""
+    layers, size = _dequantised_always(model)
+    return {layer: dequantised(layer) for layer in layers} if size <= most_bytes else {}
+
+
+def dense_bytes(model: nn.Module) -> int:
+    """Of `dense_copies` without a bound."""
+    return _dequantised_always(model)[1]
+
+
+def _dequantised_always(model: nn.Module) -> tuple[list[Any], int]:
+    """Layers whose products dequantise the whole weight, and the bytes of those weights.
 
     On a GPU only those of 4 bits: 8-bit products quantise the activations there, which is another function.
     """
     is_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
     schemes, wide = (("nf4", "fp4", "int8"), 4) if is_cpu else (("nf4", "fp4"), 2)
     layers: list[Any] = [module for module in model.modules() if scheme_of(module) in schemes]
-    size = sum(layer.in_features * layer.out_features * wide for layer in layers)
-    return {layer: dequantised(layer) for layer in layers} if size <= most_bytes else {}
+    return layers, sum(layer.in_features * layer.out_features * wide for layer in layers)
 
 
 @contextmanager

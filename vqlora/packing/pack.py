@@ -24,7 +24,7 @@ from vqlora.cost import StepProbe, is_out_of_memory
 from vqlora.data.example import Example
 from vqlora.inputs import Inputs
 from vqlora.memory_cap import usable_bytes
-from vqlora.models.bits import dense_copies, model_bytes, multiply_dense
+from vqlora.models.bits import dense_bytes, dense_copies, model_bytes, multiply_dense
 from vqlora.models.load import Loaded
 from vqlora.models.roles import role_of
 from vqlora.packing.steps import Pair, Wish, answers, each, losses_of, train
@@ -81,12 +81,13 @@ class Pack:
         return multiply_dense(self._dense)
 
     def room(self) -> int:
-        """How many trials fit on the GPU by the costliest probe so far; 1 before the first."""
+        """How many trials fit on the GPU by the costliest probe so far, beside the dequantised weights; 1 before it."""
         peaks = [probe.peak_bytes for probe in list(self.costs.values()) if probe.peak_bytes]
         if not peaks:
             return 1
         base = model_bytes(self.loaded.model)
-        copies = sum(weight.nbytes for weight in (self._dense or {}).values())
+        own = self._dense
+        copies = dense_bytes(self.loaded.model) if own is None else sum(weight.nbytes for weight in own.values())
         return fitting(usable_bytes(self.loaded.device) - base - copies, max(peaks) - base)
 
     def serve(self, wish: Wish) -> Any:
