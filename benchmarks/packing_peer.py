@@ -1,6 +1,7 @@
 """What a user would write without this product: transformers + PEFT + bitsandbytes, one trial, one process.
 
-The model class's own forward on the processor's pixels, the loss over all tokens, torch's AdamW. Used by `packing.py`.
+The model class's own forward on the processor's pixels, the loss over all tokens, torch's AdamW. With checkpointing PEFT
+makes the embeddings of every part require gradients, so the frozen tower is passed backward too: that is the usual way.
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ class Peer:
     def close(self) -> None:
         """The base as it was."""
         self.model.unload()
-        self.loaded.model.gradient_checkpointing_disable()
+        if "checkpointing" in self.parts:
+            self.loaded.model.gradient_checkpointing_disable()
+            self.loaded.model.disable_input_require_grads()
         self.loaded.model.eval()
 
     def prepare(self, examples: Sequence[Example]) -> dict[str, Any]:
