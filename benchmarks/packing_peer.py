@@ -1,7 +1,8 @@
 """What a user would write without this product: transformers + PEFT + bitsandbytes, one trial, one process.
 
-The model class's own forward on the processor's pixels, the loss over all tokens, torch's AdamW. With checkpointing PEFT
-makes the embeddings of every part require gradients, so the frozen tower is passed backward too: that is the usual way.
+The loss over all tokens, torch's AdamW; of Video-LLaMA 3 the class's own forward on the processor's pixels, where PEFT
+with checkpointing passes the frozen tower backward too, since it makes every part's embeddings require gradients: that
+is the usual way. Other families' towers run in the step without gradients, which favours the peer.
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ class Peer:
         tokens = self.inputs.tokens(examples, [0] * len(examples))
         if "tower" not in self.parts:
             return {"tokens": tokens, "states": self.inputs.states(examples)}
+        if self.loaded.model_type != "video_llama_3":
+            return {"tokens": tokens, "examples": examples}
         clips = [self.inputs.frames(example) for example in examples]
         found = pixels(self.loaded.processor.video_processor, clips, self.loaded.dtype)
         return {"tokens": tokens, "pixels": {name: tensor.to(self.loaded.device) for name, tensor in found.items()}}
@@ -82,10 +85,11 @@ class Peer:
     def _loss(self, batch: Mapping[str, Any]) -> Tensor:
         family: Any = self.loaded.family
         model, tokens = self.loaded.model, batch["tokens"]
-        if "head" not in self.parts:
-            return family.loss(model, tokens, batch["states"])
         wanted = {name: tokens[name] for name in ("attention_mask", "labels")}
         if "pixels" in batch:
             return model(input_ids=tokens["input_ids"], **wanted, **batch["pixels"], use_cache=False).loss
-        embeds = family.embed(model, tokens, batch["states"])
+        states = batch["states"] if "states" in batch else self.inputs.states(batch["examples"], fresh=True)
+        if "head" not in self.parts:
+            return family.loss(model, tokens, states)
+        embeds = family.embed(model, tokens, states)
         return model(inputs_embeds=embeds, **wanted, use_cache=False).loss
