@@ -11,12 +11,15 @@ import torch
 from torch.nn import functional as F
 
 from vqlora.adapters import attach
+from vqlora.contracts.footage import natural_size
 from vqlora.contrastive import FIRST_SCALE, ContrastiveTrainer, clip_vectors, info_nce, text_vectors
 from vqlora.cost import StepProbe
 from vqlora.data.sets import default_cache, open_data
 from vqlora.finetune import finetune
 from vqlora.inputs import Inputs
+from vqlora.models.families import FAMILIES
 from vqlora.models.load import load
+from vqlora.models.sizes import TINY_OF
 from vqlora.recipe import Bits, Frames, Lora, Recipe, Schedule
 from vqlora.record import Status
 from vqlora.states import StateMemory
@@ -68,11 +71,14 @@ def test_gradients_of_workers_own_parts_add_up_to_those_of_the_whole() -> None:
     torch.testing.assert_close(halves[0] + halves[1], whole)
 
 
-@pytest.mark.parametrize("base", ["embedded:videollama", "embedded:flamingo"])
+RETRIEVING = [f"random:{TINY_OF[kind]}" for kind, family in FAMILIES.items() if "retrieval" not in family.cannot]
+
+
+@pytest.mark.parametrize("base", ["embedded:videollama", "embedded:flamingo", *RETRIEVING])
 def test_vectors_depend_on_their_own_clip_or_text_alone(base: str, tmp_path: Path) -> None:
     loaded = load(base, Bits.preset("all16"), "cpu")
     adapted = attach(loaded, RECIPE.method, seed=0)
-    store = FrameStore(default_cache(), RECIPE.frames)
+    store = FrameStore(default_cache(), Frames(budget=2, size=natural_size(loaded.model.config)))
     inputs = Inputs(adapted=adapted, store=store, memory=StateMemory(tmp_path), language="en")
     examples = open_data("shapes:tiny").test[:3]
     captions = [example.references["en"][0] for example in examples]
@@ -83,7 +89,8 @@ def test_vectors_depend_on_their_own_clip_or_text_alone(base: str, tmp_path: Pat
         torch.testing.assert_close(alone[0], texts[1], atol=1e-5, rtol=0)
         torch.testing.assert_close(clip_vectors(inputs, examples[1:2])[0], clips[1], atol=1e-5, rtol=0)
     torch.testing.assert_close(clips.norm(dim=-1), torch.ones(3))
-    assert not torch.allclose(texts[0], texts[1], atol=1e-3) and not torch.allclose(clips[0], clips[1], atol=1e-3)
+    apart = 1e-3 if base.startswith("embedded:") else 1e-4  # random weights tell clips less apart
+    assert not torch.allclose(texts[0], texts[1], atol=apart) and not torch.allclose(clips[0], clips[1], atol=apart)
 
 
 def test_training_goes_on_to_the_bit_where_its_state_was_taken() -> None:

@@ -28,7 +28,7 @@ def test_a_data_set_is_said_to_be_as_complete_as_it_is(tmp_path: Path, capsys: p
     assert any("digest" in line for line in lines) and any("2 repeated_ids" in line for line in lines)
     assert main(["doctor", "--data", f"lsmdc:{tmp_path / 'none'}", "--base", "embedded:nobody"]) == 1
     said = capsys.readouterr().out
-    assert "no such folder" in said and "embedded:nobody" in said
+    assert "no such folder" in said and "embedded base 'nobody' is unknown" in said
 
 
 @pytest.mark.slow

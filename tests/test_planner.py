@@ -8,9 +8,14 @@ import pytest
 from trials import BASES, WARM, recipe
 
 from vqlora.capacity import fits, gib_of, print_fitting
+from vqlora.contracts.footage import natural_size
 from vqlora.finetune import finetune
-from vqlora.planner import plan
+from vqlora.models.load import meta_model
+from vqlora.models.sizes import TINY_OF
+from vqlora.planner import is_planned, plan
 from vqlora.recipe import Bits, Frames, FullFineTune, Lora, Method, Recipe, Schedule, ZeroShot
+
+SMALL = Schedule(steps=1, batch_size=2)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +31,28 @@ def test_a_plan_on_a_cpu_is_within_a_quarter_of_what_a_trial_measures(base: str,
     assert planned.train_flops == pytest.approx(cost.train_flops, rel=0.25)
     assert planned.trainable_params == cost.trainable_params
     assert planned.base_bytes == pytest.approx(cost.base_bytes, rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["llava-onevision-tiny", "instructblip-video-tiny", "clip-tiny"])
+def test_plans_of_other_families_hold_too(name: str) -> None:
+    task = "retrieval" if name == "clip-tiny" else "caption"
+    wanted = recipe(f"random:{name}", task=task, schedule=Schedule(steps=2, batch_size=4))
+    wanted = replace(wanted, frames=Frames(budget=2, size=natural_size(meta_model(wanted.base).config)))
+    planned, cost = plan(wanted, device="cpu"), finetune(wanted, device="cpu", warm=WARM).cost
+    assert planned.peak_gib == pytest.approx(cost.train_peak_gib, rel=0.25)
+    assert planned.trainable_params == cost.trainable_params
+
+
+@pytest.mark.parametrize("name", TINY_OF.values())
+def test_every_family_is_planned_on_a_gpu_or_says_why_not(name: str) -> None:
+    base = f"random:{name}"
+    frames = Frames(budget=4, size=natural_size(meta_model(base).config))
+    wanted = big(base, schedule=SMALL, frames=frames, method=Lora(rank={"text": 4, "vision": 4}))
+    if is_planned(base):
+        assert plan(wanted).peak_gib > 0
+    else:
+        with pytest.raises(ValueError, match="is not planned"):
+            plan(wanted)
 
 
 def big(base: str, **changes: object) -> Recipe:
@@ -62,9 +89,6 @@ def test_zero_shot_needs_the_weights_only() -> None:
     planned = plan(big("random:videollama3-tiny", method=ZeroShot()))
     assert planned.train_flops == planned.activation_bytes == 0
     assert planned.peak_gib > 0
-
-
-SMALL = Schedule(steps=1, batch_size=2)
 
 
 def test_on_a_gpu_a_plan_follows_bits_checkpointing_moments_and_frames() -> None:

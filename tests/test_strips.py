@@ -37,6 +37,13 @@ def test_each_clip_has_a_strip_for_each_choice_of_frames_and_only_once(storage, 
     assert write_gallery(where) == (0, [])
 
 
+def test_frames_that_only_a_base_could_choose_are_cut_without_it(tmp_path):
+    looks = Frames(budget=2, size=56, sampler="quant_logdet")
+    keep_trial(tmp_path, recipe(method=ZeroShot(), frames=looks), sampler="quant_logdet")
+    study_store(str(tmp_path), "kept", "1").write_asked({"question": "", "axes": {}, "objectives": [], "trials": []})
+    assert write_gallery(str(tmp_path / "kept")) == (8, [])
+
+
 def test_committed_records_get_theirs_beside_them_and_other_data_are_refused(storage, tmp_path):
     main(["gallery", str(storage / "kept")])
     read = table.read(str(storage / "kept"))

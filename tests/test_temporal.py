@@ -215,14 +215,8 @@ def test_what_is_generated_is_what_a_pass_over_the_whole_text_would_choose(base:
     loaded = inputs.adapted.loaded
     chosen: list[torch.Tensor] = []
 
-    def remember(module: Any, given: Any, logits: torch.Tensor) -> None:
-        chosen.append(logits[:, -1])
-
-    handle = loaded.model.lm_head.register_forward_hook(remember)
+    handle = loaded.model.lm_head.register_forward_hook(lambda module, given, logits: chosen.append(logits))
     try:
-        if base == BASES[1]:
-            handle.remove()
-            handle = loaded.model.lm_head.register_forward_hook(lambda m, i, out: chosen.append(out))
         answer(inputs, examples, max_new_tokens=1)
     finally:
         handle.remove()

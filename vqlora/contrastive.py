@@ -20,6 +20,8 @@ from torch.nn import functional as F
 
 from vqlora.data.example import Example, Message
 from vqlora.inputs import Inputs, precision
+from vqlora.models.dual import Dual
+from vqlora.models.load import Loaded
 from vqlora.training import Trainer, paired, world
 
 CLIP_PROMPT = "Summarise the video in one word ."
@@ -34,6 +36,11 @@ def text_prompt(text: str) -> str:
 def clip_vectors(inputs: Inputs, examples: Sequence[Example], *, fresh: bool = False) -> Tensor:
     """One vector of length 1 per example's clip, [B, D], fp32."""
     asked = [replace(example, messages=(Message(role="user", text=CLIP_PROMPT),)) for example in examples]
+    loaded = inputs.adapted.loaded
+    if isinstance(loaded.family, Dual):
+        tokens = inputs.tokens(asked, [0] * len(asked))  # checks the frames; a clip's vector has no part of it
+        with precision(loaded.device):
+            return loaded.family.embedding(loaded.model, tokens, inputs.states(asked, fresh=fresh)).float()
     tokens = inputs.tokens(asked, [0] * len(asked), generate=True)
     return _last_states(inputs, tokens, inputs.states(asked, fresh=fresh))
 
@@ -41,6 +48,8 @@ def clip_vectors(inputs: Inputs, examples: Sequence[Example], *, fresh: bool = F
 def text_vectors(inputs: Inputs, texts: Sequence[str], any_state: Tensor) -> Tensor:
     """One vector of length 1 per text, [B, D], fp32. any_state: a clip's vision states, for their shape alone."""
     loaded = inputs.adapted.loaded
+    if isinstance(loaded.family, Dual):
+        return _dual_texts(loaded, texts)
     asked = [(Message(role="user", text=text_prompt(text)),) for text in texts]
     batch = loaded.family.batch(
         loaded.processor,
@@ -54,6 +63,16 @@ def text_vectors(inputs: Inputs, texts: Sequence[str], any_state: Tensor) -> Ten
     # Families with cross-attention want a frame; no token sees this one.
     blank = torch.zeros_like(any_state[:1])
     return _last_states(inputs, {name: part.to(inputs.device) for name, part in batch.items()}, [blank] * len(texts))
+
+
+def _dual_texts(loaded: Loaded, texts: Sequence[str]) -> Tensor:
+    assert isinstance(loaded.family, Dual)
+    batch = loaded.family.text_batch(loaded.processor, loaded.model.config, texts)
+    with precision(loaded.device):
+        found = loaded.family.text_embedding(
+            loaded.model, {name: part.to(loaded.device) for name, part in batch.items()}
+        )
+    return found.float()
 
 
 def _last_states(inputs: Inputs, batch: dict[str, Tensor], states: Sequence[Tensor]) -> Tensor:

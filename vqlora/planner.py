@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -27,8 +28,10 @@ from vqlora.evaluation import BATCH, BATCH_TOKENS
 from vqlora.flops import FlopCounter
 from vqlora.models.bits import layer_bits, linear_bytes
 from vqlora.models.conversation import IGNORED
+from vqlora.models.dual import Dual
 from vqlora.models.families import family_of
 from vqlora.models.load import Loaded, meta_model, model_type_of, processor_of
+from vqlora.models.rotary import Rotary
 from vqlora.recipe import Bits, FullFineTune, Lora, Recipe
 from vqlora.shadow import FRAMES_ONLY, SHAPES_ONLY, bf16_autocast, fake_tensors, shadow_layer
 from vqlora.training import evaluation_steps
@@ -78,6 +81,10 @@ def plan(recipe: Recipe, *, device: str = "cuda") -> Plan:
     On a GPU the peak is that of all tensors alive at once, temporaries too; on a CPU, as it is measured there, what is
     kept for the backward pass.
     """
+    if not is_planned(recipe.base):
+        raise ValueError(
+            f"{recipe.base} is not planned: its tower reads values, and a plan has shapes only; just run it"
+        )
     if isinstance(recipe.method, Lora) and recipe.method.init is not None:  # initial values cost no memory in a step
         recipe = replace(recipe, method=replace(recipe.method, init=None))
     on_gpu = torch.device(device).type == "cuda"
@@ -87,6 +94,11 @@ def plan(recipe: Recipe, *, device: str = "cuda") -> Plan:
         return _plan(recipe, _faked(adapted) if on_gpu else adapted, batch, base_bytes)
 
 
+def is_planned(base: str) -> bool:
+    """Whether the base's tower runs without values; Qwen-VL's read the grid of their frames."""
+    return not isinstance(family_of(model_type_of(base)), Rotary)
+
+
 def _plan(recipe: Recipe, adapted: Adapted, batch: _Batch, base_bytes: float) -> Plan:
     on_gpu = adapted.loaded.device.type != "meta"
     sizes = [parameter.numel() for parameter in adapted.parameters.values()]
@@ -94,7 +106,7 @@ def _plan(recipe: Recipe, adapted: Adapted, batch: _Batch, base_bytes: float) ->
         "base_bytes": base_bytes,
         "trainable_params": sum(sizes),
         "clip_tokens": batch.tokens["input_ids"].shape[1],
-        "layers": _layers(adapted.model),
+        "layers": int(adapted.model.config.get_text_config().num_hidden_layers),
     }
     if not sizes:
         return Plan(peak_gib=base_bytes / GIB, activation_bytes=0, train_flops=0.0, **about)
@@ -206,11 +218,6 @@ def _base_bytes(model: Any, model_type: str, bits: Bits, wide: int) -> float:
     return total
 
 
-def _layers(model: Any) -> int:
-    config = model.config.get_text_config()
-    return int(config.num_hidden_layers)
-
-
 @dataclass(frozen=True)
 class _Batch:
     """Tokens of a batch, and how many of them are labels."""
@@ -229,19 +236,21 @@ def _batch(adapted: Adapted, recipe: Recipe) -> _Batch:
         loaded.processor, loaded.model.config, times, [asked] * recipe.schedule.batch_size, size=size
     )
     tokens["attention_mask"] = torch.ones_like(tokens["attention_mask"])  # as training batches have it
-    return _Batch(tokens, int((tokens["labels"][:, 1:] != IGNORED).sum()))
+    return _Batch(tokens, int((tokens["labels"][:, 1:] != IGNORED).sum()) if "labels" in tokens else 0)
 
 
 def _loss(adapted: Adapted, recipe: Recipe, batch: _Batch, states: Sequence[Tensor] | None) -> Tensor:
     """The loss of that batch, without values; states: of a frozen tower."""
     loaded = adapted.loaded
-    device = loaded.device
+    device, family = loaded.device, loaded.family
     tokens = {name: tensor.to(device) for name, tensor in batch.tokens.items()}
     if states is None:
-        clips, budget = recipe.schedule.batch_size, recipe.frames.budget
-        states = _tower(adapted, recipe, clips * budget).unflatten(0, (clips, budget)).unbind(0)
-    hidden = loaded.family.hidden(loaded.model, tokens, states)
-    logits = loaded.model.lm_head(hidden.flatten(0, 1)[: batch.labels])
+        clips = recipe.schedule.batch_size
+        states = _tower(adapted, recipe, clips).unflatten(0, (clips, -1)).unbind(0)
+    if isinstance(family, Dual):
+        return family.loss(loaded.model, tokens, states)
+    hidden = family.hidden(loaded.model, tokens, states)
+    logits = attrgetter(family.head)(loaded.model)(hidden.flatten(0, 1)[: batch.labels])
     return torch.nn.functional.cross_entropy(logits.float(), torch.zeros(batch.labels, dtype=torch.long, device=device))
 
 
@@ -260,23 +269,24 @@ def _seen(adapted: Adapted, recipe: Recipe) -> _Seen:
         return _Seen()
     clips = recipe.schedule.batch_size
     with torch.no_grad(), LivePeak(TOLERANCE) as live, FlopCounter() as flops:
-        one = _tower(adapted, recipe, recipe.frames.budget)
+        one = _tower(adapted, recipe, 1)
     return _Seen([one] * clips, clips * flops.total, live.peak)
 
 
-def _tower(adapted: Adapted, recipe: Recipe, frames: int) -> Tensor:
-    """The tower on so many frames: [frames, tokens, width]."""
-    model, size = adapted.model, recipe.frames.size
-    tower, config = model.model.vision_model, model.config.vision_config
-    if adapted.loaded.model_type != "idefics":
-        return _videollama3_states(adapted, tower, frames, size // config.patch_size)
-    pixels = torch.empty(frames, 3, size, size, device=adapted.loaded.device)
-    return tower(pixel_values=pixels.to(model.dtype)).last_hidden_state
+def _tower(adapted: Adapted, recipe: Recipe, clips: int) -> Tensor:
+    """The tower on the frames of so many clips: [states, tokens, width]."""
+    loaded, size = adapted.loaded, recipe.frames.size
+    frames = clips * recipe.frames.budget
+    if loaded.model_type == "video_llama_3":
+        return _videollama3_states(adapted, loaded.model.model.vision_model, frames, size)
+    pixels = torch.empty(frames, 3, size, size, device=loaded.device, dtype=torch.uint8)
+    return loaded.family.encode_frames(loaded.model, loaded.processor, pixels)
 
 
-def _videollama3_states(adapted: Adapted, tower: Any, frames: int, side: int) -> Tensor:
+def _videollama3_states(adapted: Adapted, tower: Any, frames: int, size: int) -> Tensor:
     """As the tower's forward, whose own grid arithmetic reads values. [frames, tokens, width]."""
     config, device = tower.config, adapted.loaded.device
+    side = size // config.patch_size
     patches = torch.empty(frames * side * side, 3 * config.patch_size**2, device=device, dtype=adapted.model.dtype)
     hidden = tower.embeddings(patches)
     half = torch.empty(

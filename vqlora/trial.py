@@ -212,9 +212,9 @@ def _record(asked: Asked, outcome: Outcome, where: Provenance, attempt: int, sta
 
 def _plan(asked: Asked, device: str) -> Plan | None:
     """What the planner predicts before a trial on a GPU; on a CPU it would cost a tiny trial more than it tells."""
-    from vqlora.planner import plan
+    from vqlora.planner import is_planned, plan
 
-    return plan(asked.recipe, device=device) if device.startswith("cuda") else None
+    return plan(asked.recipe, device=device) if device.startswith("cuda") and is_planned(asked.recipe.base) else None
 
 
 def _with_plan(outcome: Outcome, plan: Plan, asked: Asked) -> Cost:

@@ -262,6 +262,7 @@ ROWS: tuple[Family, ...] = (
         cannot={
             **AUDIO,
             "caption": NO_TEXT,
+            "retrieval": "it reads a text in view of a clip, so that a text has no vector of its own",
             "times": ONLY_ORDER,
             "frames": "it sees exactly the number it was built for",
         },

@@ -51,12 +51,12 @@ class InstructBlipVideo(Pads):
         return model.vision_model(pixel_values=pixels).last_hidden_state
 
     def frame_tokens(self, model: Any, batch: Mapping[str, Tensor], states: Sequence[Tensor]) -> Tensor:
-        counts = torch.tensor([len(state) for state in states], device=batch["input_ids"].device)
         whole = torch.cat(list(states)).to(model.dtype)
         queries = model.query_tokens.expand(len(whole), -1, -1)
-        read = batch["qformer_attention_mask"].repeat_interleave(counts, dim=0)
+        rows = [row for row, state in enumerate(states) for _ in state]
+        read = batch["qformer_attention_mask"][rows]
         answers = model.qformer(
-            input_ids=batch["qformer_input_ids"].repeat_interleave(counts, dim=0),
+            input_ids=batch["qformer_input_ids"][rows],
             attention_mask=torch.cat([torch.ones_like(queries[..., 0], dtype=read.dtype), read], dim=1),
             query_embeds=queries,
             encoder_hidden_states=whole,

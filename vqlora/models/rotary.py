@@ -164,10 +164,14 @@ class StackedRotary(Rotary):
         return super().project(model, states[..., : model.config.vision_config.hidden_size])
 
     def language_inputs(self, model: Any, batch: Mapping[str, Tensor], states: Sequence[Tensor]) -> dict[str, Any]:
+        plain = super().language_inputs(model, batch, states)
+        is_pad = batch["input_ids"] == getattr(model.config, self.pad_field)
+        if not is_pad.any():  # a text alone
+            return plain
         tower, whole = model.model.visual, torch.cat(list(states))
         _, *inner = whole.flatten(0, 1).split(tower.config.hidden_size, dim=-1)
-        return super().language_inputs(model, batch, states) | {
-            "visual_pos_masks": batch["input_ids"] == getattr(model.config, self.pad_field),
+        return plain | {
+            "visual_pos_masks": is_pad,
             "deepstack_visual_embeds": [
                 merger(part.contiguous()) for merger, part in zip(tower.deepstack_merger_list, inner, strict=True)
             ],

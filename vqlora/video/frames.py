@@ -62,7 +62,13 @@ class FrameStore:
     def get(self, clip: Clip, query: str | None = None) -> ClipFrames:
         """query: what is asked of the clip. DecodeError, naming the file and the cause, if it gives no frames."""
         digest, info = seen(self.cache_dir, clip.path)
-        indices = self._chosen(clip, query, digest, info)
+        return self._at(clip, self._chosen(clip, query, digest, info), digest, info)
+
+    def at(self, clip: Clip, indices: Sequence[int]) -> ClipFrames:
+        """Frames by their indices in the file, whatever the sampler; DecodeError as above."""
+        return self._at(clip, indices, *seen(self.cache_dir, clip.path))
+
+    def _at(self, clip: Clip, indices: Sequence[int], digest: str, info: VideoInfo) -> ClipFrames:
         key = key_of([FORMAT, digest, list(indices), self.frames.size, decoder_versions()])
         entry = self.cache_dir / "frames" / key[:2] / f"{key}.npy"
         rows = _load(entry, self._row_type())
