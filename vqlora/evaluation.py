@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from vqlora.training import world
 BATCH = 64  # clips generated together
 BATCH_TOKENS = 32768  # of a batch: a 7B base's activations of so many take 5 GiB
 KEPT_SCORES = ("cider", "rouge_l", "bleu_4")
+OWN_SCORES: dict[str, Callable[[str, Sequence[str]], float]] = {}  # of `vqlora.extend`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,14 +119,22 @@ def _scored(inputs: Inputs, examples: Sequence[Example], split: str, texts: dict
     tasks = score_texts(examples, texts, language=inputs.language).metrics if asked_for != "captions" else {}
     contents = {e.id: content_scores(texts[e.id], e.attributes) for e in examples if "units" in e.attributes}
     metrics = {name: scores.scores[name] for name in KEPT_SCORES} | {"loss": loss, **tasks}
+    own = {e.id: {name: score(texts[e.id], references[e.id]) for name, score in OWN_SCORES.items()} for e in examples}
+    metrics |= {name: sum(found[name] for found in own.values()) / len(own) for name in OWN_SCORES}
     for name in next(iter(contents.values()), {}):
         metrics[f"content_{name}"] = sum(content[name] for content in contents.values()) / len(contents)
-    rows = [_row(inputs, example, split, texts[example.id], scores, contents.get(example.id)) for example in examples]
+    rows = [_row(inputs, e, split, texts[e.id], scores, contents.get(e.id), own[e.id]) for e in examples]
     return Evaluation(metrics=metrics, rows=rows)
 
 
 def _row(
-    inputs: Inputs, example: Example, split: str, text: str, scores: CaptionScores, content: dict[str, float] | None
+    inputs: Inputs,
+    example: Example,
+    split: str,
+    text: str,
+    scores: CaptionScores,
+    content: dict[str, float] | None,
+    own: dict[str, float],
 ) -> dict[str, Any]:
     frames = inputs.frames(example)
     return {
@@ -133,7 +142,7 @@ def _row(
         "id": example.id,
         "caption": text,
         "references": list(example.references[inputs.language]),
-        "scores": {name: scores.per_example[example.id][name] for name in KEPT_SCORES},
+        "scores": {name: scores.per_example[example.id][name] for name in KEPT_SCORES} | own,
         "bleu": asdict(scores.bleu[example.id]),
         "content": content,
         "strata": example.attributes.get("strata"),

@@ -18,6 +18,7 @@ from ray import tune
 
 from vqlora.asked import Asked, asked_from_json
 from vqlora.devices import Devices, driver_resources
+from vqlora.extend import Extend, once
 from vqlora.ledger import Ledger
 from vqlora.options import Runtime
 from vqlora.record import Status
@@ -34,7 +35,9 @@ class Isolated:
     name = "isolated"
     reuses_actors = False
 
-    def __init__(self, *, store: StudyStore, runtime: Runtime, devices: Devices, trials: int) -> None:
+    def __init__(
+        self, *, store: StudyStore, runtime: Runtime, devices: Devices, trials: int, extend: Extend = None
+    ) -> None:
         at_once = max(1, devices.count // runtime.workers)
         self.workers = min(at_once, trials, runtime.concurrency or trials) * runtime.workers
         self.concurrency = self.workers // runtime.workers
@@ -45,6 +48,7 @@ class Isolated:
             "max_failures": runtime.max_failures,
             "memory_cap_gib": runtime.memory_cap_gib,
             "devices": asdict(devices),
+            "extend": extend,
         }
 
     def __enter__(self) -> Isolated:
@@ -72,7 +76,9 @@ def drive(config: Mapping[str, Any]) -> None:
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
-    asked, plan = asked_from_json(config["asked"]), config["plan"]
+    plan = config["plan"]
+    once(plan["extend"])
+    asked = asked_from_json(config["asked"])
     devices = Devices(**plan["devices"])
     store = study_store(plan["storage"], asked.study, asked.version)
     name = _run_name(asked, store)
@@ -83,6 +89,7 @@ def drive(config: Mapping[str, Any]) -> None:
             "storage": plan["storage"],
             "is_gpu": devices.is_gpu,
             "memory_cap_gib": plan["memory_cap_gib"],
+            "extend": plan["extend"],
         },
         torch_config=TorchConfig(backend="nccl" if devices.is_gpu else "gloo"),
         scaling_config=ray.train.ScalingConfig(
@@ -116,6 +123,7 @@ def train(config: Mapping[str, Any]) -> None:
     from vqlora.finetune import finetune
     from vqlora.memory_cap import cap_memory
 
+    once(config["extend"])
     cap_memory(config["memory_cap_gib"])
     asked = asked_from_json(config["asked"])
     if not config["is_gpu"]:

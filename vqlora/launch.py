@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import NoReturn
 
 from vqlora.asked import Asked, ask_points, axes, expand, sample_points
+from vqlora.extend import once
 from vqlora.keeping import keep_adapters
 from vqlora.options import Runtime, read_options
 from vqlora.record import Record, Status
@@ -40,6 +41,7 @@ def launch(study: Study, *, runtime: Runtime | None = None) -> NoReturn:
 def run(study: Study, arguments: Sequence[str], runtime: Runtime) -> int:
     """Like `launch`, but returns the status and raises ValueError for bad input."""
     study, runtime = read_options(study, arguments, runtime)
+    once(study.extend)
     listed = expand(study)
     check(study, listed)
     runtime = replace(runtime, storage=_absolute(runtime.storage))

@@ -6,8 +6,10 @@ Everything that may change a result stands here and enters the fingerprint; wher
 
 from __future__ import annotations
 
+import collections.abc
 import hashlib
 import json
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, cast, get_origin, get_type_hints
@@ -33,10 +35,10 @@ PRESETS = {
     "v4t8": {"text": 8, "vision": 4},
 }
 OPTIMIZERS = ("adamw8bit", "paged_adamw8bit")
-SAMPLERS = (
+SAMPLERS = [
     "uniform", "fps", "random", "keyframe", "codec", "vectors", "motion", "entropy", "scene",
     "fidelity", "quant_logdet", "flat_logdet", "full_logdet", "query",
-)  # fmt: skip
+]  # fmt: skip
 TOWER_SAMPLERS = ("fidelity", "quant_logdet", "flat_logdet", "full_logdet", "query")  # look at the base's features
 WITHOUT_QUESTION = ("caption", "retrieval")  # tasks that say the same of every clip
 DEFAULT_FPS = 2.0  # of the sampler 'fps'
@@ -94,7 +96,7 @@ class Frames:
 
     def __post_init__(self) -> None:
         _require(self.budget >= 1, f"frame budget {self.budget} must be >= 1")
-        _require(self.sampler in SAMPLERS, f"sampler {self.sampler!r} is unknown; use one of {SAMPLERS}")
+        _require(self.sampler in SAMPLERS, f"sampler {self.sampler!r} is unknown; use one of {tuple(SAMPLERS)}")
         _require(self.size >= 28, f"frame size {self.size} must be >= 28 pixels")
         _require(self.fps is None or self.fps > 0, f"fps {self.fps} must be > 0")
         _require(self.fps is None or self.sampler == "fps", f"the sampler {self.sampler!r} has no fps; use 'fps'")
@@ -207,7 +209,8 @@ def _build(kind: type, plain: Mapping[str, Any]) -> Any:
         name = values.pop("kind", None)
         _require(name in METHODS, f"method {name!r} is unknown; use one of {tuple(METHODS)}")
         kind = METHODS[str(name)]
-    hints = get_type_hints(kind)
+    # A method that a study file brings was pickled without that file's imports, so the usual names are given here.
+    hints = get_type_hints(kind, localns={**vars(collections.abc), **vars(typing)})
     names = {f.name for f in fields(kind)}
     unknown = sorted(set(values) - names)
     _require(not unknown, f"{kind.__name__} has no field {unknown[0]!r}; known: {sorted(names)}" if unknown else "")

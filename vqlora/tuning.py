@@ -61,12 +61,9 @@ def tune_study(
         return tally, heard, False
     with ray_connection(runtime):
         devices = find_devices(runtime)
-        missing = tally.asked - tally.known
-        executor = (
-            Turns(store=store, runtime=runtime, devices=devices, trials=missing, obeys_scheduler=scheduler is not None)
-            if runtime.is_packed
-            else Isolated(store=store, runtime=runtime, devices=devices, trials=missing)
-        )
+        common: dict[str, Any] = {"store": store, "runtime": runtime, "devices": devices, "extend": study.extend}
+        common["trials"] = tally.asked - tally.known
+        executor = Turns(**common, obeys_scheduler=scheduler is not None) if runtime.is_packed else Isolated(**common)
         tally.workers = executor.workers
         monitor = Monitor(
             tally,

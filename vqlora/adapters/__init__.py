@@ -16,7 +16,9 @@ from vqlora.models.load import Loaded
 from vqlora.models.roles import check_roles
 from vqlora.recipe import Bits, Bottleneck, FullFineTune, Ia3, Lora, Method, Prefix, TemporalLora, ZeroShot
 
-__all__ = ["Adapted", "attach", "check_method"]
+__all__ = ["OWN", "Adapted", "attach", "check_method"]
+
+OWN: dict[type[Method], Callable[..., Adapted]] = {}  # methods of `vqlora.extend`
 
 
 def attach(loaded: Loaded, method: Method, *, seed: int, run: Callable[[], None] | None = None) -> Adapted:
@@ -40,7 +42,9 @@ def attach(loaded: Loaded, method: Method, *, seed: int, run: Callable[[], None]
             return attach_temporal(loaded, method, seed=seed)
         case ZeroShot():
             return Adapted(loaded=loaded, method=method, parameters={})
-    raise ValueError(f"method {method.kind!r} has no adapter; a new one is a file in vqlora/adapters and a case here")
+    if type(method) in OWN:
+        return OWN[type(method)](loaded, method, seed=seed, run=run)
+    raise ValueError(f"method {method.kind!r} has no adapter; vqlora.extend.add_method gives it one")
 
 
 def check_method(method: Method, bits: Bits, *, model_type: str, base: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from vqlora.contracts.combination import CASES, PLANS, Case, Found, examine, pairs, refusal, save_base
 from vqlora.contracts.family import check_family
 from vqlora.contracts.footage import Footage, footage
+from vqlora.contracts.plugs import check_data, check_sampler, check_score
 
 __all__ = [
     "CASES",
@@ -15,7 +16,10 @@ __all__ = [
     "Case",
     "Footage",
     "Found",
+    "check_data",
     "check_family",
+    "check_sampler",
+    "check_score",
     "examine",
     "footage",
     "pairs",

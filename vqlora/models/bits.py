@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from vqlora.models.families import family_of
 from vqlora.models.frozen8 import frozen8
+from vqlora.models.quantisers import QUANTISERS, own_layer, own_scheme
 from vqlora.models.roles import HEADS, check_roles, linear_layers, part_of, role_of, roles_of_base
 from vqlora.parts import local_part
 from vqlora.recipe import PARTS, Bits
@@ -101,6 +102,8 @@ def _bits_of(bits: Bits, model_type: str, role: str, part: str | None) -> int:
 
 def quantised_layer(dense: Any, layer_bits: int, bits: Bits, device: torch.device) -> nn.Module:
     """The bitsandbytes layer of a dense one, frozen, on the device; its dense weight is quantised there."""
+    if layer_bits == 4 and bits.scheme4 in QUANTISERS:
+        return own_layer(dense, bits.scheme4, device)
     bnb = _bitsandbytes()
     shape = {"input_features": dense.in_features, "output_features": dense.out_features, "bias": dense.bias is not None}
     weight = dense.weight.data.to(device)
@@ -148,8 +151,10 @@ def dequantised(layer: Any) -> Tensor:
 
     Of 4 bits in the dtype that the layer computes in, of 8 in fp32.
     """
-    bnb = _bitsandbytes()
-    if scheme_of(layer) == "int8":
+    bnb, scheme = _bitsandbytes(), scheme_of(layer)
+    if scheme in QUANTISERS:
+        return layer.weight
+    if scheme == "int8":
         return layer.state.CB.float() * layer.state.SCB.unsqueeze(1).mul(1.0 / 127.0)
     return bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state).to(layer.compute_dtype)
 
@@ -197,11 +202,11 @@ def _multiply(weight: Tensor, layer: Any, x: Tensor) -> Tensor:
 
 
 def scheme_of(module: nn.Module) -> str | None:
-    """'nf4', 'fp4', 'int8', or None for a layer that is not quantised."""
+    """'nf4', 'fp4', 'int8', the name of one's own, or None for a layer that is not quantised."""
     bnb, layer = _bitsandbytes(), cast(Any, module)
     if isinstance(module, bnb.nn.Linear4bit):
         return str(layer.weight.quant_type)
-    return "int8" if isinstance(module, bnb.nn.Linear8bitLt) else None
+    return "int8" if isinstance(module, bnb.nn.Linear8bitLt) else own_scheme(module)
 
 
 def tensors_of(module: nn.Module) -> list[Tensor]:
@@ -211,7 +216,7 @@ def tensors_of(module: nn.Module) -> list[Tensor]:
     layer: Any = module
     if scheme == "int8":
         out += [t for t in (layer.state.CB, layer.state.SCB, layer.weight.CB, layer.weight.SCB) if t is not None]
-    elif scheme is not None:
+    elif scheme is not None and scheme not in QUANTISERS:
         state = layer.weight.quant_state
         out += [state.absmax, state.code]
         out += [state.offset, state.state2.absmax, state.state2.code] if state.nested else []

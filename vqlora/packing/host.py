@@ -18,6 +18,7 @@ import ray
 import ray.train
 
 from vqlora.asked import Asked, asked_from_json
+from vqlora.extend import once
 from vqlora.ledger import Ledger
 from vqlora.packing.keys import pack_key
 from vqlora.store import TrialStore, study_store
@@ -69,6 +70,7 @@ def work(config: Mapping[str, Any]) -> None:
     from vqlora.warm import Warm
 
     device = "cuda" if config["is_gpu"] else "cpu"
+    once(config["extend"])
     cap_memory(config["memory_cap_gib"])
     if not config["is_gpu"]:
         torch.set_num_threads(1)  # one worker a core; the number of threads changes the last bits of a sum

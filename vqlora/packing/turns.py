@@ -14,6 +14,7 @@ from ray import tune
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from vqlora.devices import Devices, driver_resources
+from vqlora.extend import Extend
 from vqlora.options import Runtime
 from vqlora.packing.board import Board
 from vqlora.packing.guest import Guest
@@ -37,7 +38,14 @@ class Turns:
     reuses_actors = True
 
     def __init__(
-        self, *, store: StudyStore, runtime: Runtime, devices: Devices, trials: int, obeys_scheduler: bool
+        self,
+        *,
+        store: StudyStore,
+        runtime: Runtime,
+        devices: Devices,
+        trials: int,
+        extend: Extend,
+        obeys_scheduler: bool,
     ) -> None:
         self._label = f"{store.study}/{store.version}"
         self._runtime = runtime
@@ -52,6 +60,7 @@ class Turns:
             "waits": obeys_scheduler,
             "together": together,
             "memory_cap_gib": runtime.memory_cap_gib,
+            "extend": extend,
         }
         self._plan = {
             "workers": self.workers,
@@ -66,7 +75,7 @@ class Turns:
         board: Any = ray.remote(Board).options(name=self._config["board"], **named)
         hosts: Any = ray.remote(Hosts).options(name=f"{self._label} hosts", **named)
         try:
-            self.board: Any = board.remote(start_limit=self._runtime.start_limit_seconds)
+            self.board: Any = board.remote(start_limit=self._runtime.start_limit_seconds, extend=self._config["extend"])
         except ValueError as error:
             raise ValueError(f"study {self._label} already runs on this cluster; wait for it, or use --name") from error
         # an actor, not a thread: it can be killed whatever state the Train run is in
