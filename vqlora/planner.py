@@ -267,16 +267,14 @@ def _seen(adapted: Adapted, recipe: Recipe) -> _Seen:
     """A frozen tower runs clip by clip and keeps nothing, so that one clip stands for all."""
     if "vision" in adapted.trained_roles:
         return _Seen()
-    clips = recipe.schedule.batch_size
     with torch.no_grad(), LivePeak(TOLERANCE) as live, FlopCounter() as flops:
         one = _tower(adapted, recipe, 1)
-    return _Seen([one] * clips, clips * flops.total, live.peak)
+    return _Seen([one] * recipe.schedule.batch_size, recipe.schedule.batch_size * flops.total, live.peak)
 
 
 def _tower(adapted: Adapted, recipe: Recipe, clips: int) -> Tensor:
     """The tower on the frames of so many clips: [states, tokens, width]."""
-    loaded, size = adapted.loaded, recipe.frames.size
-    frames = clips * recipe.frames.budget
+    loaded, frames, size = adapted.loaded, clips * recipe.frames.budget, recipe.frames.size
     if loaded.model_type == "video_llama_3":
         return _videollama3_states(adapted, loaded.model.model.vision_model, frames, size)
     pixels = torch.empty(frames, 3, size, size, device=loaded.device, dtype=torch.uint8)

@@ -76,7 +76,7 @@ class Film:
 
     frames: Frames
 
-    def get(self, clip: Clip) -> Places:
+    def get(self, clip: Clip, query: str | None = None) -> Places:
         _, split, index = clip.path.split("/")
         scene = draw_scene(split, int(index))
         indices = _places(scene.num_frames, self.frames.budget)
