@@ -32,6 +32,7 @@ LABELS = {
     "cost.trainable_params": ("trainable parameters", ""),
     "cost.planned_train_peak_gib": ("planned peak memory in training", "GiB"),
     "cost.planned_device_seconds": ("planned time of the trial", "s"),
+    "cost.planned_latency_ms": ("planned latency per clip", "ms"),
     "cost.adapter_bytes": ("adapter", "bytes"),
     "cost.base_bytes": ("base", "bytes"),
     "cost.device_seconds": ("device time, all in all", "s"),
