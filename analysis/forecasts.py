@@ -14,15 +14,21 @@ from analysis.tables import Cell, Table
 GOAL = 0.8  # rank correlation of losses
 LOSSES = (SECOND, FIRST, RANK)
 PROBE = "a probe of the untrained base on training clips"
-SOURCES = {
+SOURCES: dict[str, str] = {
     MEMORY: "the planner",
     OTHER_BITS: "the peak of the same trial at 16 bits and what the base takes at each",
     LATENCY: "the planner, for the longest caption allowed on an H100",
     SUSTAINED: "FLOPs counted on one clip, at the rate that the device sustained in training",
 }
-UNITS = {SECOND: "nats a token", FIRST: "nats a token", RANK: "squared gradient", MEMORY: "GiB", OTHER_BITS: "GiB"}
+UNITS: dict[str, str] = {
+    SECOND: "nats a token",
+    FIRST: "nats a token",
+    RANK: "squared gradient",
+    MEMORY: "GiB",
+    OTHER_BITS: "GiB",
+}
 UNITS |= {LATENCY: "ms", SUSTAINED: "ms"}
-MEASURED = dict.fromkeys((MEMORY, OTHER_BITS), label("cost.train_peak_gib", unit=True))
+MEASURED: dict[str, str] = dict.fromkeys((MEMORY, OTHER_BITS), label("cost.train_peak_gib", unit=True))
 MEASURED |= dict.fromkeys((LATENCY, SUSTAINED), label("cost.latency_ms", unit=True))
 
 

@@ -199,8 +199,15 @@ def _chart(
     grid = np.geomspace(fitted.low_x[0], fitted.high_x[0], 60)
     bands: list[Band] = []
     if spread:
-        x, low, high = spread.band_x.tolist(), spread.curve_low.tolist(), spread.curve_high.tolist()
-        bands.append(Band(name=f"{spread.level:.0%} band", x=x, low=low, high=high))
+        x, level = spread.band_x.tolist(), f"{spread.level:.0%}"
+        ends = {
+            "of the law": (spread.curve_low, spread.curve_high),
+            "of a trial": (spread.trial_low, spread.trial_high),
+        }
+        bands = [
+            Band(name=f"{level} {what}", x=x, low=low.tolist(), high=high.tolist())
+            for what, (low, high) in ends.items()
+        ]
     marks = [
         _marks([one for one in records if one.point[block] == value], metric, factor, f"{block} {value}", style)
         for style, value in enumerate(levels((record.point for record in records), block))
