@@ -22,7 +22,8 @@ BAND_WORDS = (
     " Band: the best test score within each cost, in the middle 95% of resamples; it takes the best of each resample, "
     "and so lies above a frontier that was chosen once."
 )
-KEPT = ("adapter kept", "adapter, bytes")  # columns of a frontier's table: what a user takes home
+KEPT = ("adapter kept", "adapter, bytes")  # what a user takes home
+FRONTIER_COLUMNS = ("validation", "test", "95% interval", "gap", "on frontier", *KEPT)
 MOST_LINES = 60  # learning curves above that are drawn as a median and a band a group
 MOST_HOVERS = 200  # configurations up to which a frontier's marks carry labels and hovers; the explorer has them all
 SMOOTH = 12  # learning curves: a window of this share of the points; the loss of one small batch is mostly noise
@@ -53,11 +54,11 @@ def frontier(
     few = len(known) <= MOST_HOVERS
     chosen = {config.name for config, on_front in zip(known, mask, strict=True) if on_front}
     front = sorted((config for config in known if config.name in chosen), key=lambda config: config.values[cost])
+    x, y = [config.values[cost] for config in front], [config.values[test] for config in front]
     marks = [
         _marks([one for one in known if one.point.get(group) == value], group, value, style, cost, metric, chosen, few)
         for style, value in enumerate(levels((config.point for config in known), group))
     ]
-    x, y = [config.values[cost] for config in front], [config.values[test] for config in front]
     return Chart(
         id=id,
         title=f"{label(metric)} against {label(cost)}",
@@ -65,16 +66,7 @@ def frontier(
         + (BAND_WORDS if draws is not None else ""),
         x_label=label(cost, unit=True),
         y_label=f"{label(metric)} on test",
-        header=(
-            "configuration",
-            label(cost, unit=True),
-            "validation",
-            "test",
-            "95% interval",
-            "gap",
-            "on frontier",
-            *KEPT,
-        ),
+        header=("configuration", label(cost, unit=True), *FRONTIER_COLUMNS),
         rows=[_frontier_row(config, metric, cost, config.name in chosen) for config in known],
         marks=marks,
         lines=[Line(name="frontier", x=x, y=y, step=True)],
