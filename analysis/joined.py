@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from analysis.counting import LeftOut
 from analysis.order import in_order
-from analysis.table import Asked, Evidence, LeftOut
+from analysis.table import Asked, Evidence
 
 AXIS = "study"
 

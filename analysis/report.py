@@ -10,7 +10,7 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis import effects, forecasts, methods, tables, verdicts
+from analysis import effects, forecasts, methods, predictions, tables, verdicts
 from analysis.plots import Answer, Finding, Plot
 from analysis.reports import general
 from analysis.results import Results, results
@@ -50,7 +50,7 @@ def report_of(evidence: Evidence) -> Report:
     explained = tables.explained(evidence, found.metric)
     made = [tables.scores(found), tables.costs(found)] if found.configs else []
     made += [tables.importances(found, explained)] if explained else []
-    held = forecasts.forecasts(evidence)
+    held = predictions.forecasts(evidence)
     made += [forecasts.table(held)] if held else []
     return Report(
         evidence=evidence,

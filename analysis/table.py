@@ -18,22 +18,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.counting import MEANS, LeftOut, agreeing, once, unfinished
 from analysis.order import in_order
 from vqlora.record import Cost, Record, Status, record_from_json
 from vqlora.store import find_study
 from vqlora.strips import GALLERY
 
 OWN_COLUMNS = ("trial", "config", "method", "seed", "status", "device", "skipped", "error")
-MEANS = ("cider", "rouge_l")  # scores of a split that are the mean of its clips
 COST_COLUMNS = tuple(f"cost.{one.name}" for one in fields(Cost) if one.name != "how")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LeftOut:
-    """Something that does not enter fits, comparisons and frontiers, and why."""
-
-    what: str
-    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,14 +118,14 @@ def collect(
         raise ValueError(f"records of the studies {studies} are mixed; a report is about one study in one version")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", studies[0][0]):
         raise ValueError(f"study {studies[0][0]!r} names files; use letters, digits, '.', '_' and '-'")
-    kept, repeated = _once(records)
-    agreeing, disagreeing = _agreeing(kept, examples)
+    kept, repeated = once(records)
+    own, disagreeing = agreeing(kept, examples)
     missing = sorted(set(asked.trials) - {record.trial for record in records})
     left_out = [
         *broken,
         *repeated,
         *disagreeing,
-        *(_unfinished(record) for record in kept if record.status is not Status.DONE),
+        *(unfinished(record) for record in kept if record.status is not Status.DONE),
     ]
     left_out += [LeftOut(what=trial, reason="asked for, no record yet") for trial in missing]
     return Evidence(
@@ -141,7 +133,7 @@ def collect(
         version=studies[0][1],
         asked=asked,
         records=kept,
-        examples=agreeing,
+        examples=own,
         left_out=tuple(left_out),
         gallery=gallery or {},
     )
@@ -185,57 +177,6 @@ def _row(record: Record, axes: Sequence[str], metrics: Sequence[str]) -> dict[st
         split, metric = name.split(".", 1)
         row[name] = record.metrics.get(split, {}).get(metric)
     return row | {column: getattr(record.cost, column.removeprefix("cost.")) for column in COST_COLUMNS}
-
-
-def _once(records: Sequence[Record]) -> tuple[tuple[Record, ...], list[LeftOut]]:
-    """Each trial once: a finished attempt before others, then the latest; and each experiment (fingerprint) once."""
-    best: dict[str, Record] = {}
-    left_out: list[LeftOut] = []
-    for record in sorted(records, key=lambda one: (one.status is not Status.DONE, -one.attempt)):
-        chosen = best.setdefault(record.trial, record)
-        if chosen is not record:
-            reason = f"{record.status.value}; attempt {chosen.attempt} of the same trial counts ({chosen.status.value})"
-            left_out.append(LeftOut(what=f"{record.trial}, attempt {record.attempt}", reason=reason))
-    kept: dict[str, Record] = {}
-    for record in sorted(best.values(), key=lambda one: (one.status is not Status.DONE, one.trial)):
-        chosen = kept.setdefault(record.fingerprint, record)
-        if chosen is not record:
-            left_out.append(LeftOut(what=record.trial, reason=f"the same experiment as {chosen.trial}"))
-    return tuple(sorted(kept.values(), key=lambda one: one.trial)), left_out
-
-
-def _agreeing(
-    records: Sequence[Record], examples: Mapping[str, Sequence[Mapping[str, Any]]]
-) -> tuple[dict[str, tuple[Mapping[str, Any], ...]], list[LeftOut]]:
-    """The per-clip scores whose mean is the record's score, and those whose mean is not: they belong to another run."""
-    kept: dict[str, tuple[Mapping[str, Any], ...]] = {}
-    left_out: list[LeftOut] = []
-    for record in records:
-        rows = tuple(examples.get(record.trial, ()))
-        wrong = [text for split in record.metrics for metric in MEANS if (text := _gap(record, rows, split, metric))]
-        if wrong:
-            left_out.append(LeftOut(what=f"per-clip scores of {record.trial}", reason=wrong[0]))
-        elif rows:
-            kept[record.trial] = rows
-    return kept, left_out
-
-
-def _gap(record: Record, rows: Sequence[Mapping[str, Any]], split: str, metric: str) -> str:
-    own = [row["scores"][metric] for row in rows if row["split"] == split and metric in row["scores"]]
-    said = record.metrics[split].get(metric)
-    if not own or said is None or abs(float(np.mean(own)) - said) <= 1e-6 * max(1.0, abs(said)):
-        return ""
-    return f"they average {np.mean(own):.6g} in {metric} on {split}, the record says {said:.6g}"
-
-
-def _unfinished(record: Record) -> LeftOut:
-    words = {
-        Status.STOPPED: "stopped by a scheduler: censored, in no fit",
-        Status.OUT_OF_MEMORY: "out of memory",
-        Status.FAILED: "failed",
-    }
-    first = (record.error or "").strip().splitlines()
-    return LeftOut(what=record.trial, reason=words[record.status] + (f": {first[-1][:200]}" if first else ""))
 
 
 def _read_stored(where: str, version: str | None) -> Evidence:

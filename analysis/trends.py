@@ -197,10 +197,6 @@ def _chart(
     sentence: str,
 ) -> Chart:
     grid = np.geomspace(fitted.low_x[0], fitted.high_x[0], 60)
-    bands: list[Band] = []
-    if spread:
-        x, low, high = spread.band_x.tolist(), spread.curve_low.tolist(), spread.curve_high.tolist()
-        bands.append(Band(name=f"{spread.level:.0%} band", x=x, low=low, high=high))
     marks = [
         _marks([one for one in records if one.point[block] == value], metric, factor, f"{block} {value}", style)
         for style, value in enumerate(levels((record.point for record in records), block))
@@ -216,10 +212,19 @@ def _chart(
         rows=[_row(record, metric, factor, block) for record in records],
         marks=marks,
         lines=[Line(name=fitted.law.equation, x=grid.tolist(), y=fitted.predict(grid).tolist())],
-        bands=bands,
+        bands=_bands(spread) if spread else [],
         ticks=sorted({float(record.point[factor]) for record in records}),
         log_x=True,
     )
+
+
+def _bands(spread: Spread) -> list[Band]:
+    """Of the curve, and of one more trial."""
+    level, x = f"{spread.level:.0%}", spread.band_x.tolist()
+    ends = {"of the law": (spread.curve_low, spread.curve_high), "of a trial": (spread.trial_low, spread.trial_high)}
+    return [
+        Band(name=f"{level} {what}", x=x, low=low.tolist(), high=high.tolist()) for what, (low, high) in ends.items()
+    ]
 
 
 def _marks(records: Sequence[Record], metric: str, factor: str, name: str, style: int) -> Marks:

@@ -107,7 +107,7 @@ def _chart(axes: Axes, plot: Chart) -> None:
     if plot.from_zero:
         axes.set_ylim(bottom=0)
     if any(axes.get_legend_handles_labels()):
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=8, loc="best")  # unsaid, matplotlib warns where a busy machine is slow
 
 
 def _line(axes: Axes, line: Line) -> None:

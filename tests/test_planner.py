@@ -12,6 +12,7 @@ from vqlora.contracts.footage import natural_size
 from vqlora.finetune import finetune
 from vqlora.models.load import meta_model
 from vqlora.models.sizes import TINY_OF
+from vqlora.plan import BYTES_PER_SECOND, LAYER_SECONDS, QUANTISED_LAYER_SECONDS, Plan
 from vqlora.planner import is_planned, plan
 from vqlora.recipe import Bits, Frames, FullFineTune, Lora, Method, Recipe, Schedule, ZeroShot
 
@@ -123,3 +124,22 @@ def test_a_card_is_full_where_the_plan_and_its_context_no_longer_fit(capsys: pyt
     assert print_fitting(tiny, 24.0, frames=(2,)) == 9
     assert print_fitting(tiny, 1.0, frames=(2,)) == 0
     assert "lora rank 16" in capsys.readouterr().out
+
+
+def test_a_token_takes_as_long_as_its_launches_or_as_reading_the_weights() -> None:
+    """Small bases are bound by launches, so that fewer bits are no faster; large ones by bytes."""
+    wanted = big("random:videollama3-7b")
+
+    def tokens_ms(base_bytes: float, preset: str) -> float:
+        estimate = Plan(
+            peak_gib=1, base_bytes=base_bytes, trainable_params=1, activation_bytes=0, train_flops=4e15,
+            clip_tokens=900, layers=28,
+        )  # fmt: skip
+        long, short = (
+            estimate.latency_ms(replace(wanted, bits=Bits.preset(preset), max_new_tokens=n)) for n in (65, 1)
+        )
+        return (long - short) / 64
+
+    assert tokens_ms(14e9, "all16") == pytest.approx(28 * 1e3 * LAYER_SECONDS)
+    assert tokens_ms(4e9, "all4") == pytest.approx(28 * 1e3 * QUANTISED_LAYER_SECONDS)
+    assert tokens_ms(1e12, "all16") == pytest.approx(1e15 / BYTES_PER_SECOND)

@@ -7,7 +7,6 @@ what operators would cost is counted as in `cost`. No constant is fitted to a me
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -22,9 +21,8 @@ from transformers import PretrainedConfig
 
 from vqlora.adapters import Adapted, attach
 from vqlora.checkpointing import checkpointed
-from vqlora.cost import GIB, LATENCY_CLIPS, LivePeak, saved_activations
+from vqlora.cost import GIB, LivePeak, saved_activations
 from vqlora.data.example import PROMPTS, Message
-from vqlora.evaluation import BATCH, BATCH_TOKENS
 from vqlora.flops import FlopCounter
 from vqlora.models.bits import layer_bits, linear_bytes
 from vqlora.models.conversation import IGNORED
@@ -32,47 +30,14 @@ from vqlora.models.dual import Dual
 from vqlora.models.families import family_of
 from vqlora.models.load import Loaded, meta_model, model_type_of, processor_of
 from vqlora.models.rotary import Rotary
+from vqlora.plan import Plan
 from vqlora.recipe import Bits, FullFineTune, Lora, Recipe
 from vqlora.shadow import FRAMES_ONLY, SHAPES_ONLY, bf16_autocast, fake_tensors, shadow_layer
-from vqlora.training import evaluation_steps
 
-# Assumed of one H100; a finished trial's own seconds stand beside the prediction in its record.
-SUSTAINED_FLOPS = 2.5e14  # in training; a dequantised product counts as a dense one
-# A layer of the language model for one generated token of a batch: bound by its launches, so the same for any batch.
-# Medians of a 28-layer adapted model at 16 and at 4 bits that captioned clips on an H100.
-LAYER_SECONDS, QUANTISED_LAYER_SECONDS = 2.0e-3, 3.1e-3
-LOAD_SECONDS = 20.0
 CAPTION = " ".join(["word"] * 30)  # as long as the captions of the embedded data; a token or two a word elsewhere
 TOLERANCE = 0.002  # of the counted peak, for a count that takes seconds
 WORKSPACE_BYTES = 32 * 2**20  # of cuBLAS on compute capability 9 by torch's default; 8 MiB on earlier ones
 SMALLEST_8_BIT, SMALLEST_PAGED, BLOCK_8_BIT = 4096, 100_000, 256  # of bitsandbytes' optimizers, in values
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """An estimate. peak_gib: of training, without what the device's runtime itself takes. flops: of all steps.
-
-    clip_tokens: of one clip's conversation; layers: of the language model.
-    """
-
-    peak_gib: float
-    base_bytes: float
-    trainable_params: int
-    activation_bytes: int
-    train_flops: float
-    clip_tokens: int
-    layers: int
-
-    def device_seconds(self, recipe: Recipe, *, val: int, test: int) -> float:
-        """Of a trial on one GPU with so many clips to validate and test on, from the assumed rates; no decoding."""
-        seen, validations = recipe.schedule.clips_seen, len(evaluation_steps(recipe.schedule))
-        forward = self.train_flops / seen / 2 if seen else 2.0 * self.base_bytes * self.clip_tokens
-        batch = max(1, min(BATCH, BATCH_TOKENS // self.clip_tokens))
-        turns = validations * math.ceil(val / batch) + math.ceil(test / batch) + 1 + LATENCY_CLIPS
-        layer_seconds = LAYER_SECONDS if recipe.bits.of("text") == 16 else QUANTISED_LAYER_SECONDS
-        generating = turns * recipe.max_new_tokens * self.layers * layer_seconds
-        forwards = 2 * (validations * val + test) * forward
-        return LOAD_SECONDS + (self.train_flops + forwards) / SUSTAINED_FLOPS + generating
 
 
 def plan(recipe: Recipe, *, device: str = "cuda") -> Plan:

@@ -10,7 +10,8 @@ from vqlora.data.sets import open_data
 from vqlora.data.shapes import PRESETS
 from vqlora.monitor import duration
 from vqlora.options import Planned
-from vqlora.planner import Plan, is_planned, plan
+from vqlora.plan import Plan
+from vqlora.planner import is_planned, plan
 from vqlora.record import Record
 from vqlora.store import StudyStore
 from vqlora.study import Study

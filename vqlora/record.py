@@ -58,6 +58,7 @@ class Cost:
     selection_seconds: float | None = None
     planned_train_peak_gib: float | None = None
     planned_device_seconds: float | None = None
+    planned_latency_ms: float | None = None
     how: Mapping[str, str] = field(default_factory=dict[str, str])
 
 

@@ -23,7 +23,7 @@ from vqlora.store import ADAPTER, START, StudyStore, TrialStore
 if TYPE_CHECKING:
     from vqlora.finetune import Outcome
     from vqlora.packing.pack import Pack
-    from vqlora.planner import Plan
+    from vqlora.plan import Plan
     from vqlora.recipe import Recipe
     from vqlora.warm import Warm
 
@@ -222,7 +222,8 @@ def _with_plan(outcome: Outcome, plan: Plan, asked: Asked) -> Cost:
     is_whole = outcome.status is Status.DONE
     seen = Counter(row["split"] for row in outcome.examples)
     seconds = plan.device_seconds(asked.recipe, val=seen["val"], test=seen["test"]) if is_whole else None
-    return replace(outcome.cost, planned_train_peak_gib=plan.peak_gib, planned_device_seconds=seconds)
+    planned = {"planned_train_peak_gib": plan.peak_gib, "planned_latency_ms": plan.latency_ms(asked.recipe)}
+    return replace(outcome.cost, planned_device_seconds=seconds, **planned)
 
 
 def _write_start(trial: TrialStore, number: int, where: Provenance, started_at: str) -> None:

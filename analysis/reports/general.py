@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from analysis import contrasts, views
-from analysis.configs import Config, configurations, finished, label, levels
+from analysis.configs import Config, configurations, finished, label, levels, score_draws
 from analysis.contrasts import Contrast
+from analysis.counting import MEANS
 from analysis.plots import Answer, Chart, Finding, Plot
-from analysis.table import MEANS, Evidence, config_name
+from analysis.table import Evidence, config_name
 
 OBJECTIVES = (("val.cider", "max"), ("cost.train_peak_gib", "min"), ("cost.latency_ms", "min"))
 
@@ -93,5 +94,8 @@ def frontiers(evidence: Evidence, configs: Sequence[Config], *, group: str) -> l
             own = [one for one in configs if one.device == device and one.has(cost, f"val.{metric}", f"test.{metric}")]
             name = f"frontier-{cost.removeprefix('cost.')}" + (f"-{place}" if len(devices) > 1 else "")
             if own:
-                found.append(views.frontier(own, metric=metric, direction=direction, cost=cost, group=group, id=name))
+                few = range(len(own)) if len(own) <= views.MOST_HOVERS else ()
+                draws = score_draws(evidence, own, few, metric=metric, split="test")
+                drawn = {"cost": cost, "group": group, "id": name, "draws": draws}
+                found.append(views.frontier(own, metric=metric, direction=direction, **drawn))
     return found

@@ -36,6 +36,20 @@ def test_the_frontier_is_chosen_on_validation_and_an_absurd_test_score_changes_n
     assert max(absurd.lines[0].y) == 9.9
 
 
+def test_the_band_is_what_resamples_attain_within_each_cost(whole, configs):
+    """Draws that never differ attain the stairs of the best score so far, and nothing else."""
+    options = {"metric": "cider", "direction": "max", "cost": "cost.train_peak_gib", "group": "bits", "id": "f"}
+    configs = [one for one in configs if one.has("test.cider", "cost.train_peak_gib")]
+    scores = np.array([one.values["test.cider"] for one in configs])
+    found = views.frontier(configs, **options, draws=np.tile(scores, (50, 1))).bands[0]
+    costs = np.array([one.values["cost.train_peak_gib"] for one in configs])
+    for x, low, high in list(zip(found.x, found.low, found.high, strict=True))[::2]:
+        assert low == high == scores[costs <= x].max()
+    drawn = next(one for one in general.frontiers(whole, configs, group="bits") if one.bands)
+    assert all(low < high for low, high in zip(drawn.bands[0].low, drawn.bands[0].high, strict=True))
+    assert "Band:" in drawn.summary
+
+
 def test_the_gap_between_test_and_validation_is_printed(configs):
     plot = views.frontier(configs, metric="cider", direction="max", cost="cost.latency_ms", group="bits", id="f")
     assert "test minus validation" in plot.summary
