@@ -107,7 +107,7 @@ def _all(
     ]
 
 
-def _batches(data: Data, recipe: Recipe) -> list[list[tuple[Example, int]]]:
+def first_batches(data: Data, recipe: Recipe) -> list[list[tuple[Example, int]]]:
     """The first training batches of the recipe's seed, each example with its reference."""
     examples, size = data.splits["train"], recipe.schedule.batch_size
     orders = (batch_order(len(examples), size, recipe.seed, step) for step in range(BATCHES))
@@ -116,7 +116,7 @@ def _batches(data: Data, recipe: Recipe) -> list[list[tuple[Example, int]]]:
 
 def _losses(inputs: Inputs, data: Data, recipe: Recipe, probe: Adapted) -> Sequence[Callable[[], Tensor]]:
     probed = replace(inputs, adapted=probe)
-    return [partial(_loss, probed, batch) for batch in _batches(data, recipe)]
+    return [partial(_loss, probed, batch) for batch in first_batches(data, recipe)]
 
 
 def _loss(inputs: Inputs, batch: Sequence[tuple[Example, int]]) -> Tensor:
@@ -128,7 +128,7 @@ def _loss(inputs: Inputs, batch: Sequence[tuple[Example, int]]) -> Tensor:
 
 @torch.no_grad()
 def _run(inputs: Inputs, data: Data, recipe: Recipe) -> None:
-    for batch in _batches(data, recipe):
+    for batch in first_batches(data, recipe):
         for example, _ in batch:
             inputs.states([example], fresh=True)  # through the tower too, whose inputs count
         _loss(inputs, batch)

@@ -132,6 +132,22 @@ def allocate(given: argparse.Namespace) -> int:
     return allocate_command(recipe, budget=given.budget, device=device_of(given), file=Path(given.file).expanduser())
 
 
+def bits(given: argparse.Namespace) -> int:
+    """The bit plan of smallest expected loss under a budget of bytes."""
+    from vqlora.bit_plan import bits_command
+    from vqlora.recipe import Bits, Frames, Recipe, Schedule, ZeroShot
+
+    recipe = Recipe(
+        base=given.base,
+        data=given.data,
+        method=ZeroShot(),
+        bits=Bits.preset("all16"),
+        frames=Frames(budget=given.frames, size=given.size),
+        schedule=Schedule(steps=0, batch_size=given.batch_size),
+    )
+    return bits_command(recipe, budget_mib=given.budget, device=device_of(given), file=Path(given.file).expanduser())
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vqlora", description="Studies of QLoRA on video-language models: the tools.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -186,14 +202,25 @@ def _add_plan(commands: Any) -> None:
 
 
 def _add_allocate(commands: Any) -> None:
-    one = commands.add_parser("allocate", help="ranks per group of layers at a budget of parameters, by several rules")
-    one.add_argument("base", metavar="BASE", help="embedded:NAME, random:NAME, a folder or a hub id")
-    one.add_argument("--data", required=True, metavar="D", help="whose training clips the gradients are of")
+    one = _measuring(
+        commands, "allocate", "ranks per group of layers at a budget of parameters, by several rules", "allocation.json"
+    )
     one.add_argument("--budget", type=int, required=True, metavar="P", help="parameters of all adapters")
     one.add_argument("--bits", default="all4", help="bit plan (%(default)s)")
+    one.set_defaults(run=allocate)
+    one = _measuring(commands, "bits", "the bit plan of smallest expected loss under a budget of bytes", "bits.json")
+    one.add_argument("--budget", type=float, required=True, metavar="MIB", help="MiB of all linear layers")
+    one.set_defaults(run=bits)
+
+
+def _measuring(commands: Any, name: str, text: str, file: str) -> argparse.ArgumentParser:
+    """A command that passes training clips through a base and writes a file."""
+    one: argparse.ArgumentParser = commands.add_parser(name, help=text)
+    one.add_argument("base", metavar="BASE", help="embedded:NAME, random:NAME, a folder or a hub id")
+    one.add_argument("--data", required=True, metavar="D", help="whose training clips are measured on")
     one.add_argument("--frames", type=int, default=8, help="frames a clip (%(default)s)")
     one.add_argument("--size", type=int, default=112, help="frame side in pixels (%(default)s)")
-    one.add_argument("--batch-size", type=int, default=8, help="clips of one gradient (%(default)s)")
+    one.add_argument("--batch-size", type=int, default=8, help="clips of one pass (%(default)s)")
     one.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 (a GPU where there is one)")
-    one.add_argument("--file", default="allocation.json", help="what is written (%(default)s)")
-    one.set_defaults(run=allocate)
+    one.add_argument("--file", default=file, help="what is written (%(default)s)")
+    return one

@@ -12,6 +12,7 @@ import json
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
 from typing import Any, cast, get_origin, get_type_hints
 
 from vqlora.methods import METHODS, ROLES, Bottleneck, FullFineTune, Ia3, Lora, Method, Prefix, TemporalLora, ZeroShot
@@ -73,8 +74,16 @@ class Bits:
 
     @classmethod
     def preset(cls, name: str) -> Bits:
-        """The named plan: all4 all8 all16 v8t4 v16t4 v4t8 (vX = vision bits, tY = text bits)."""
-        _require(name in PRESETS, f"bit plan {name!r} is unknown; use one of {tuple(PRESETS)}")
+        """The named plan: all4 all8 all16 v8t4 v16t4 v4t8 (vX = vision bits, tY = text bits), or one of `vqlora bits`.
+
+        name: of a preset, or of a file that ends in .json.
+        """
+        if name.endswith(".json"):
+            _require(
+                Path(name).is_file(), f"{name}: no such file; `vqlora bits BASE --data D --budget MIB --file {name}`"
+            )
+            return cls(plan=json.loads(Path(name).read_text())["plan"])
+        _require(name in PRESETS, f"bit plan {name!r} is unknown; use one of {tuple(PRESETS)}, or FILE.json")
         return cls(plan=PRESETS[name])
 
     def of(self, role: str, part: str | None = None) -> int:
