@@ -28,7 +28,10 @@ from vqlora.trial import close_trial, values
 POLL_SECONDS = "0.25"  # of Train's controller; its default of 2 s paces every report
 DRIVER_FAILURES = 2  # restarts of a trial's driver, such as one killed with its node
 STOPPING_SCHEDULERS = (FIFOScheduler, AsyncHyperBandScheduler, MedianStoppingRule)
-PASSED_ON = ("VQLORA_CACHE", "VQLORA_COMMIT", "AWS_ENDPOINT_URL", "AWS_REGION", "HF_HOME", "HF_HUB_OFFLINE")
+PASSED_ON = (
+    "VQLORA_CACHE", "VQLORA_COMMIT", "VQLORA_CLIP_SECONDS", "VQLORA_CLIP_GIB", "VQLORA_CLIP_CACHE_GIB",
+    "VQLORA_VIDEO_ROOTS", "AWS_ENDPOINT_URL", "AWS_REGION", "HF_HOME", "HF_HUB_OFFLINE",
+)  # fmt: skip
 
 
 class StudyError(RuntimeError):
