@@ -113,7 +113,7 @@ def gallery(given: argparse.Namespace) -> int:
     written, reasons = write_gallery(given.where)
     print(f"{written} strips of frames written")
     for reason in reasons:
-        print(f"missing: {reason}")
+        print(f"missing: {one_line(reason)}")
     return int(bool(reasons))
 
 

@@ -129,7 +129,7 @@ def opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             stream.codec_context.thread_count = 1  # parallel over clips, not within one
             yield container, stream
     except av.ArgumentError as error:  # what FFmpeg says of a format that is not whitelisted
-        raise DecodeError(f"{path}: no video in {', '.join(CONTAINERS)} but a picture, a text, a list or raw") from error
+        raise DecodeError(f"{path}: a picture, a text or a list, or no video in {', '.join(CONTAINERS)}") from error
     except av.FFmpegError as error:
         raise DecodeError(f"{path}: {error.strerror}") from error
 

@@ -153,6 +153,10 @@ def _too_long(path: object, limit: float) -> DecodeError:
     return DecodeError(f"{path}: took longer than {limit:g} s; its worker was killed")
 
 
+def _too_big(path: object, gib: float) -> DecodeError:
+    return DecodeError(f"{path}: takes more than {gib:g} GiB of memory; VQLORA_CLIP_GIB allows another number")
+
+
 def _fate(code: int | None) -> str:
     return signal.Signals(-code).name if code is not None and code < 0 else f"exit status {code}"
 
@@ -174,7 +178,7 @@ def _serve() -> None:
         try:
             content, is_result = function(*arguments), True
         except MemoryError:
-            content, is_result = DecodeError(f"{arguments[0]}: wants more than {gib:g} GiB; VQLORA_CLIP_GIB allows more"), False
+            content, is_result = _too_big(arguments[0], gib), False
         except Exception as error:
             content, is_result = error, False
         signal.setitimer(signal.ITIMER_REAL, 0)
