@@ -36,7 +36,8 @@ def frames_command(argv: Sequence[str]) -> int:
         shape = {"frames": info.frames, "fps": info.fps, "width": info.width, "height": info.height}
         print(json.dumps({**described, **found, **shape, "codec": info.codec, "container": info.container}))
         return 0
-    print(one_line(f"{options.file}: {info.frames} frames, {info.width} x {info.height}, {info.codec} in {info.container}"))
+    size = f"{info.width} x {info.height}"
+    print(one_line(f"{options.file}: {info.frames} frames, {size}, {info.codec} in {info.container}"))
     print(f"{'index':>8} {'seconds':>10}")
     for index, time in zip(indices, got.times_seconds, strict=True):
         print(f"{index:>8} {time:>10.3f}")
