@@ -102,7 +102,7 @@ def read_attempt(place: Place) -> tuple[list[dict[str, Any]], list[Broken]]:
             if name != f"part-{number:04d}.jsonl":
                 raise ValueError(f"part {number} before it is missing")
             rows += rows_of_part((place.read(name) or b"").decode())
-        except ValueError as error:  # UnicodeDecodeError is one
+        except (ValueError, RecursionError) as error:  # UnicodeDecodeError is one
             broken.append(Broken(what=f"{place.url}/{name}", reason=f"{error}; rows from here on are left out"))
             break
     return rows, broken
