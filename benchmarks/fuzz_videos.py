@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import struct
 import zlib
@@ -75,7 +76,7 @@ class Videos:
         try:
             return self._read(path, rng)
         finally:
-            if path.name[:1] in "xnp" and path.parent == self.scratch:
+            if re.fullmatch(r"[xnp]\d+(\.\w+)?", path.name):
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
     def _read(self, path: Path, rng: random.Random) -> str:
