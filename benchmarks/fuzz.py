@@ -55,11 +55,13 @@ GIB = 2**30
 PACKAGES = ("vqlora", "av", "decord", "torch", "transformers", "safetensors", "numpy", "pillow")
 
 
-def main() -> None:
-    """Tries so many more inputs at each boundary and writes the sums."""
+def main() -> int:
+    """Tries so many more inputs at each boundary and writes the sums; 1 where one of them was a finding."""
     given = _parser().parse_args()
     if given.child:
-        return _serve(*given.child)
+        _serve(*given.child)
+        return 0
+    status = 0
     known = json.loads(RESULT.read_text()) if RESULT.is_file() else {"rows": [], "findings": []}
     rows = {row["boundary"]: row for row in known["rows"]}
     for name in given.only or BOUNDARIES:
@@ -69,12 +71,14 @@ def main() -> None:
             rows[name] = _sum(rows.get(name), row)
             known["findings"] += findings
             _write(rows, known["findings"])
+        status |= bool(findings)
         for one in findings:
             print(one_line(f"{one['boundary']} {one['seed']} {one['outcome']}: {one['what']}"), flush=True)
         print({name: row}, flush=True)
     if given.again is None:
         _show(rows)
         print(json.dumps(_write(rows, known["findings"])))
+    return status
 
 
 def collect(name: str, first: int, count: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -238,4 +242,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -32,7 +32,7 @@ class VideoFiles:
     def path(self, *stems: str, expected: str) -> str:
         """The file of the first stem that has one, else where `expected` would lie.
 
-        ValueError where two files have the name.
+        ValueError where two files have the name, or the latter leads out of the folder.
         """
         for stem in stems:
             found = self._paths.get(stem, [])
@@ -40,7 +40,7 @@ class VideoFiles:
                 raise ValueError(f"{self.folder}: two videos are called {stem!r}: {found[0]} and {found[1]}; keep one")
             if found:
                 return found[0]
-        return str(self.folder / expected)
+        return inside(self.folder, os.path.join(self.folder, expected))  # made of an id, which may be any text
 
     def require_one_of(self, stems: Iterable[str], *, example: str) -> None:
         """ValueError if not even one of these videos is there."""
