@@ -59,7 +59,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     environment = {**kept, **SECRETS, "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
     environment |= {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
     command = [sys.executable, "-W", "ignore", "-c", STUDY, str(home / "runs")]
-    done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False, timeout=500)
+    done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
     last = json.loads(done.stdout.splitlines()[-1])
     assert last["ended"] == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -48,6 +48,7 @@ class Row:
     def entries(self) -> Iterator[tuple[str, Row]]:
         """Keys and values of an object."""
         for key, value in self.mapping().items():
+            Row(self.file, self.place, key).text()
             yield key, Row(self.file, f"{self.place}.{key}" if self.place else key, value)
 
     def rows(self) -> list[Row]:

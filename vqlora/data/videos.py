@@ -114,11 +114,14 @@ def _below(folder: Path) -> list[tuple[str, str]]:
             if (state.st_dev, state.st_ino) in entered:
                 continue
             entered.add((state.st_dev, state.st_ino))
-            entries = [entry for entry in os.scandir(place) if not entry.name.startswith(".")]
-            waiting += sorted((entry.path for entry in entries if entry.is_dir()), reverse=True)
-            files = [entry for entry in entries if entry.name.lower().endswith(SUFFIXES) and not entry.is_dir()]
-            is_home = _is_below(os.path.realpath(place), str(folder))
-            found += [
-                (one.name, one.path if is_home and not one.is_symlink() else inside(folder, one.path)) for one in files
-            ]
+            for entry in sorted(os.scandir(place), key=lambda one: one.name, reverse=True):
+                is_video = entry.name.lower().endswith(SUFFIXES) and not entry.is_dir()
+                if entry.name.startswith(".") or not (is_video or entry.is_dir()):
+                    continue
+                if entry.is_symlink():  # checked before it is followed: it may lead to the whole disk
+                    inside(folder, entry.path)
+                if is_video:
+                    found.append((entry.name, entry.path))
+                else:
+                    waiting.append(entry.path)
     return found
