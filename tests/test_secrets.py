@@ -57,6 +57,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     (home / ".env").write_text("".join(f"{name}={value}\n" for name, value in SECRETS.items()))
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment = {**kept, **SECRETS, "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
+    environment["RAY_raylet_start_wait_time_s"] = "120"  # on a machine that does much else
     environment |= {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
     command = [sys.executable, "-W", "ignore", "-c", STUDY, str(home / "runs")]
     done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False, timeout=900)
