@@ -13,6 +13,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -92,7 +93,7 @@ class Videos:
     def _write(self, name: str, codec: str, options: dict[str, str]) -> Path:
         path = self.scratch / name
         with av.open(str(path), "w") as container:
-            stream = container.add_stream(codec, rate=25, options={"threads": "1", **options})
+            stream: Any = container.add_stream(codec, rate=25, options={"threads": "1", **options})
             stream.width, stream.height = 64, 48
             stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
             for number in range(8):

@@ -157,8 +157,9 @@ def record_from_json(text: str) -> Record:
         raise ValueError(f"not a record: {error or 'nested too deeply'}") from error
     if hashlib.sha256(body.encode()).hexdigest() != digest:
         raise ValueError("not a record: the digest does not match its content; copy it again from where it was written")
-    if isinstance(plain, dict) and plain.get("schema") != SCHEMA:
-        raise ValueError(f"record schema {plain.get('schema')} is not {SCHEMA}; read it with the version that wrote it")
+    schema = cast("dict[str, Any]", plain).get("schema") if isinstance(plain, dict) else None
+    if schema != SCHEMA:
+        raise ValueError(f"record schema {schema} is not {SCHEMA}; read it with the version that wrote it")
     return build(Record, plain, "record")
 
 
