@@ -6,8 +6,6 @@ count, each trial once, their per-clip scores, and everything that was left out 
 
 from __future__ import annotations
 
-import gzip
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -20,6 +18,8 @@ import pandas as pd
 
 from analysis.counting import MEANS, LeftOut, agreeing, once, unfinished
 from analysis.order import in_order
+from vqlora.annotations import read_json
+from vqlora.clip_rows import clip_rows
 from vqlora.record import Cost, Record, Status, record_from_json
 from vqlora.store import find_study
 from vqlora.strips import GALLERY
@@ -203,14 +203,14 @@ def _read_committed(path: Path) -> Evidence:
         raise ValueError(f"records file {str(path)!r} does not exist; give NAME.jsonl or STORAGE/STUDY")
     records: list[Record] = []
     broken: list[LeftOut] = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
         try:
             records.append(record_from_json(line))
         except (ValueError, TypeError, KeyError) as error:
             broken.append(LeftOut(what=f"line {number}", reason=f"not a valid record: {error}"))
     plain = path.with_suffix(".study.json")
-    asked = asked_from_json(json.loads(plain.read_text()) if plain.is_file() else {})
     try:
+        asked = asked_from_json(read_json(plain).mapping() if plain.is_file() else {})
         examples = _examples(path.with_suffix(".examples.jsonl.gz"))
         gallery = _strips({one.name: one.read_bytes() for one in sorted(path.with_suffix(".gallery").glob("*.jpg"))})
         return collect(records, examples, asked=asked, broken=broken, gallery=gallery)
@@ -221,10 +221,8 @@ def _read_committed(path: Path) -> Evidence:
 def _examples(path: Path) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
     if path.is_file():
-        with gzip.open(path, "rt", encoding="utf-8") as lines:
-            for line in lines:
-                row = json.loads(line)
-                found.setdefault(row.pop("trial"), []).append(row)
+        for row in clip_rows(path.read_bytes()):
+            found.setdefault(str(row.pop("trial", "")), []).append(row)
     return found
 
 
@@ -235,6 +233,13 @@ def _strips(files: Mapping[str, bytes | None]) -> dict[str, bytes]:
 
 def asked_from_json(plain: Mapping[str, Any]) -> Asked:
     """A study.json: question, axes {name: values}, objectives [{metric, direction}], trials [{trial, ...}]."""
+    try:
+        return _asked(plain)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"study.json is not as a study writes it ({error}); copy it again or remove it") from error
+
+
+def _asked(plain: Mapping[str, Any]) -> Asked:
     objectives = tuple((str(one["metric"]), str(one["direction"])) for one in plain.get("objectives") or ())
     for metric, direction in objectives:
         if not re.fullmatch(r"(val|cost)\.\w+", metric) or direction not in ("max", "min"):

@@ -14,6 +14,7 @@ from vqlora.record import Provenance, Record, Status, record_to_json
 from vqlora.storage import open_place
 from vqlora.store import StudyStore, find_study, study_store
 
+CLIP = {"id": "video1", "split": "val", "caption": "ein grüner Kreis", "scores": {"cider": 1.5}}
 ROWS = [{"step": step, "loss": 1 / (1 + step)} for step in range(8)]
 
 
@@ -74,7 +75,7 @@ def test_a_trial_survives_the_round_trip(study: StudyStore) -> None:
     for row in ROWS[3:]:
         ledger.add(row)
         ledger.close_part()
-    trial.write_examples(number, [{"id": "video1", "caption": "ein grüner Kreis"}])
+    trial.write_examples(number, [CLIP])
     done = record(version=study.version, attempt=number)
     trial.write_record(done)
     trial.drop_states()
@@ -83,7 +84,7 @@ def test_a_trial_survives_the_round_trip(study: StudyStore) -> None:
     (kept,) = study.read().records
     assert record_to_json(kept) == record_to_json(done)
     assert list(study.read().answers()) == ["fp-rank4"]
-    assert trial.examples(done) == [{"id": "video1", "caption": "ein grüner Kreis"}]
+    assert trial.examples(done) == [CLIP]
     assert study.check() == []
     assert trial.read_state() is None
 
@@ -105,7 +106,7 @@ def test_what_is_broken_or_foreign_is_named_and_never_used(tmp_path: Path) -> No
             for row in part:
                 ledger.add(row)
             ledger.close_part()
-        study.trial(name).write_examples(number, [{"id": "video1"}])
+        study.trial(name).write_examples(number, [CLIP])
         study.trial(name).write_record(record(name))
     here = tmp_path / "s" / "1"
     (here / "a" / "record.json").write_text((here / "a" / "record.json").read_text()[:-40])

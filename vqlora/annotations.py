@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vqlora.lines import one_line
+
 
 @dataclass(frozen=True)
 class Row:
@@ -25,7 +27,8 @@ class Row:
 
     def fail(self, message: str) -> ValueError:
         """The error to raise about this place."""
-        return ValueError(f"{self.file}: {self.place}: {message}" if self.place else f"{self.file}: {message}")
+        where = f"{self.file}: {self.place}" if self.place else str(self.file)
+        return ValueError(one_line(f"{where}: {message}"))
 
     def mapping(self) -> dict[str, Any]:
         if not isinstance(self.plain, dict):
@@ -45,6 +48,7 @@ class Row:
     def entries(self) -> Iterator[tuple[str, Row]]:
         """Keys and values of an object."""
         for key, value in self.mapping().items():
+            Row(self.file, self.place, key).text()
             yield key, Row(self.file, f"{self.place}.{key}" if self.place else key, value)
 
     def rows(self) -> list[Row]:
@@ -91,10 +95,10 @@ class Row:
 
 def read_text(file: Path) -> str:
     """A UTF-8 file, with or without a byte order mark. ValueError with the number of lines that are not UTF-8."""
+    if not file.is_file():  # reading a pipe or a device would never end
+        raise ValueError(f"{file}: no such file")
     try:
         raw = file.read_bytes()
-    except FileNotFoundError as error:
-        raise ValueError(f"{file}: no such file") from error
     except OSError as error:
         raise ValueError(f"{file}: {error.strerror or error}") from error
     try:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vqlora.lines import one_line
 from vqlora.recall import find_record
 from vqlora.recipe import Recipe
 from vqlora.restore import restored
@@ -50,8 +51,8 @@ def _caption(adapted: Adapted, recipe: Recipe, videos: Sequence[str]) -> int:
         try:
             (text,) = answer(inputs, [example], max_new_tokens=recipe.max_new_tokens)
         except DecodeError as error:
-            print(f"vqlora caption: {error}", file=sys.stderr)
+            print(f"vqlora caption: {one_line(error)}", file=sys.stderr)
             failed = 1
             continue
-        print(f"{video}\t{text}", flush=True)
+        print(f"{one_line(video)}\t{one_line(text)}", flush=True)
     return failed

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vqlora.lines import one_line
 from vqlora.record_commands import add_record_commands, device_of
 
 
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return given.run(given)
     except ValueError as error:
-        print(f"vqlora: {error}", file=sys.stderr)
+        print(f"vqlora: {one_line(error)}", file=sys.stderr)
         return 2
 
 
@@ -37,7 +38,7 @@ def doctor(given: argparse.Namespace) -> int:
     where = {"data": given.data, "base": given.base, "nodes": given.nodes}
     findings = examine(given.cluster, given.storage, **where)
     for one in findings:
-        print(f"{one.state:5}  {one.what}" + (f"\n       -> {one.mend}" if one.mend else ""))
+        print(f"{one.state:5}  {one_line(one.what)}" + (f"\n       -> {one_line(one.mend)}" if one.mend else ""))
     return int(any(one.state == "wrong" for one in findings))
 
 
@@ -112,7 +113,7 @@ def gallery(given: argparse.Namespace) -> int:
     written, reasons = write_gallery(given.where)
     print(f"{written} strips of frames written")
     for reason in reasons:
-        print(f"missing: {reason}")
+        print(f"missing: {one_line(reason)}")
     return int(bool(reasons))
 
 

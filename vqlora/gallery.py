@@ -5,9 +5,7 @@ A report is made of records alone; so the frames have to lie beside them, and on
 
 from __future__ import annotations
 
-import gzip
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from vqlora.clip_rows import clip_rows
 from vqlora.data.example import Example
 from vqlora.data.sets import default_cache, open_data
 from vqlora.recipe import recipe_from_json
@@ -98,9 +97,8 @@ def _stored(store: StudyStore) -> Iterator[Trial]:
 
 def _committed(path: Path) -> Iterator[Trial]:
     examples: dict[str, list[dict[str, Any]]] = {}
-    with gzip.open(path.with_suffix(".examples.jsonl.gz"), "rt", encoding="utf-8") as lines:
-        for row in map(json.loads, lines):
-            examples.setdefault(row["trial"], []).append(row)
+    for row in clip_rows(path.with_suffix(".examples.jsonl.gz").read_bytes()):
+        examples.setdefault(str(row.get("trial")), []).append(row)
     for line in path.read_text().splitlines():
         record = record_from_json(line)
         yield record, examples.get(record.trial, [])

@@ -7,6 +7,7 @@ with exit status 2. Launching again is resuming. Running one trial is `vqlora.tr
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import NoReturn
 from vqlora.asked import Asked, ask_points, axes, expand, sample_points
 from vqlora.extend import once
 from vqlora.keeping import keep_adapters
+from vqlora.lines import one_line
 from vqlora.options import Runtime, read_options
 from vqlora.record import Record, Status
 from vqlora.store import StudyStore, study_store
@@ -33,7 +35,7 @@ def launch(study: Study, *, runtime: Runtime | None = None) -> NoReturn:
     try:
         status = run(study, sys.argv[1:], runtime or Runtime())
     except ValueError as error:
-        print(f"{study.name}: {error}", file=sys.stderr)
+        print(f"{study.name}: {one_line(error)}", file=sys.stderr)
         status = BAD_INPUT
     raise SystemExit(status)
 
@@ -96,7 +98,7 @@ def _forget_checkpoints(store: StudyStore, listed: Sequence[Asked]) -> None:
 def _answers(store: StudyStore) -> dict[str, Record]:
     stored = store.read()
     for one in stored.broken:
-        print(f"left out: {one.what}: {one.reason}", file=sys.stderr)
+        print(one_line(f"left out: {one.what}: {one.reason}"), file=sys.stderr)
     return stored.answers()
 
 
@@ -115,7 +117,7 @@ def _run_missing(
     for trial, row in sorted(tally.finished.items()):
         if row.get("status") == Status.FAILED:
             reason = (str(row.get("error") or "").strip().splitlines() or ["no reason known"])[-1]
-            print(f"{trial} failed: {reason}", file=sys.stderr)
+            print(one_line(f"{trial} failed: {reason}"), file=sys.stderr)
     if was_interrupted:
         print(f"interrupted; {len(tally.finished)} trials are kept, launch again to run the rest", file=sys.stderr)
         return INTERRUPTED
@@ -154,7 +156,7 @@ def _report(store: StudyStore, runtime: Runtime) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         print(
-            f"no report: {(done.stderr or done.stdout).strip()[-500:]}\n  again with: {' '.join(command)}",
+            f"no report: {one_line((done.stderr or done.stdout).strip()[-500:])}\n  again with: {shlex.join(command)}",
             file=sys.stderr,
         )
     else:

@@ -6,15 +6,14 @@ Everything that may change a result stands here and enters the fingerprint; wher
 
 from __future__ import annotations
 
-import collections.abc
 import hashlib
 import json
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, cast, get_origin, get_type_hints
+from typing import Any, cast
 
+from vqlora.from_json import build
 from vqlora.methods import METHODS, ROLES, Bottleneck, FullFineTune, Ia3, Lora, Method, Prefix, TemporalLora, ZeroShot
 from vqlora.methods import require as _require
 from vqlora.methods import require_roles as _check_roles
@@ -208,25 +207,10 @@ def to_json(value: Any) -> Any:
 
 
 def recipe_from_json(plain: Mapping[str, Any]) -> Recipe:
-    """The inverse of `to_json` for a Recipe; unknown fields and methods are refused by name."""
-    return _build(Recipe, plain)
-
-
-def _build(kind: type, plain: Mapping[str, Any]) -> Any:
-    values = dict(plain)
-    if kind is Method:
-        name = values.pop("kind", None)
-        _require(name in METHODS, f"method {name!r} is unknown; use one of {tuple(METHODS)}")
-        kind = METHODS[str(name)]
-    # A method that a study file brings was pickled without that file's imports, so the usual names are given here.
-    hints = get_type_hints(kind, localns={**vars(collections.abc), **vars(typing)})
-    names = {f.name for f in fields(kind)}
-    unknown = sorted(set(values) - names)
-    _require(not unknown, f"{kind.__name__} has no field {unknown[0]!r}; known: {sorted(names)}" if unknown else "")
-    for name, value in values.items():
-        hint = hints[name]
-        if isinstance(hint, type) and is_dataclass(hint):
-            values[name] = _build(hint, cast("Mapping[str, Any]", value))
-        elif isinstance(value, list) and get_origin(hint) is tuple:
-            values[name] = tuple(cast("list[Any]", value))
-    return kind(**values)
+    """The inverse of `to_json` for a Recipe; unknown fields and methods, and values of other types, are refused."""
+    named = plain.get("method")
+    method: dict[str, Any] = {**cast("Mapping[str, Any]", named)} if isinstance(named, Mapping) else {}
+    kind = method.pop("kind", None)
+    _require(isinstance(kind, str) and kind in METHODS, f"method {kind!r} is unknown; use one of {tuple(METHODS)}")
+    made = build(METHODS[str(kind)], method, f"method {kind}")
+    return build(Recipe, {**plain, "method": made}, "recipe")

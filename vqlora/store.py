@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vqlora.clip_rows import clip_rows
 from vqlora.ledger import PART, SLOTS, Broken, Ledger, merge, read_attempt, read_state
 from vqlora.record import Record, Status, record_from_json, record_to_json
 from vqlora.storage import Place, open_place
@@ -122,8 +123,8 @@ class TrialStore:
         if content is None:
             return []
         try:
-            return [json.loads(line) for line in gzip.decompress(content).decode().splitlines()]
-        except (OSError, EOFError, ValueError) as error:
+            return clip_rows(content)
+        except ValueError as error:
             raise ValueError(f"{self.name}/attempt-{record.attempt}/{EXAMPLES} is broken: {error}") from error
 
     def strangers(self) -> list[Broken]:
@@ -160,7 +161,7 @@ class StudyStore:
         content = self.place.read(ASKED)
         try:
             plain = None if content is None else json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         return plain if isinstance(plain, dict) else None
 

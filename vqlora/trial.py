@@ -83,10 +83,16 @@ def state_to_bytes(state: Mapping[str, Any]) -> bytes:
 
 
 def state_from_bytes(content: bytes) -> dict[str, Any]:
-    """The inverse of `state_to_bytes`; loads tensors and plain values only, never code."""
+    """The inverse of `state_to_bytes`; loads tensors and plain values only, never code. ValueError where it is none."""
     import torch
 
-    return torch.load(io.BytesIO(content), weights_only=True)
+    try:
+        state = torch.load(io.BytesIO(content), weights_only=True)
+    except Exception as error:  # a broken pickle may raise anything
+        raise ValueError(f"a checkpoint does not read ({type(error).__name__}); start anew with --fresh") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"a checkpoint holds a {type(state).__name__}, not a trial's state; start anew with --fresh")
+    return state
 
 
 def is_validation(row: Mapping[str, Any]) -> bool:

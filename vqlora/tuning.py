@@ -11,6 +11,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.execution import class_cache
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule
 
 from vqlora.asked import Asked, ask_points, asked_from_json
@@ -28,7 +29,13 @@ from vqlora.trial import close_trial, values
 POLL_SECONDS = "0.25"  # of Train's controller; its default of 2 s paces every report
 DRIVER_FAILURES = 2  # restarts of a trial's driver, such as one killed with its node
 STOPPING_SCHEDULERS = (FIFOScheduler, AsyncHyperBandScheduler, MedianStoppingRule)
-PASSED_ON = ("VQLORA_CACHE", "VQLORA_COMMIT", "AWS_ENDPOINT_URL", "AWS_REGION", "HF_HOME", "HF_HUB_OFFLINE")
+# Tune would copy these into its actors' runtime environment, which Ray writes into its logs and shows on the dashboard.
+# Workers have them from their node: its role, its environment, or on one machine the study's own.
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN")
+PASSED_ON = (
+    "VQLORA_CACHE", "VQLORA_COMMIT", "VQLORA_CLIP_SECONDS", "VQLORA_CLIP_GIB", "VQLORA_CLIP_CACHE_GIB",
+    "VQLORA_VIDEO_ROOTS", "AWS_ENDPOINT_URL", "AWS_REGION", "HF_HOME", "HF_HUB_OFFLINE",
+)  # fmt: skip
 
 
 class StudyError(RuntimeError):
@@ -182,6 +189,7 @@ def _close(store: StudyStore, monitor: Monitor, executor: str) -> None:
 @contextmanager
 def ray_connection(runtime: Runtime) -> Iterator[None]:
     """A Ray connection: the one that is open, the cluster RAY_ADDRESS or `ray start` names, or a local one."""
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(KEYS)
     if ray.is_initialized():
         yield
         return

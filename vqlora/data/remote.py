@@ -1,7 +1,7 @@
 """Data sets in a bucket: annotations come at once, a clip when it is wanted, once per node, into a bounded cache.
 
-`s3://` and `gs://` as `vqlora.storage` opens them. A fetched folder holds every small file of the bucket's folder and
-the list of its videos (`vqlora.data.videos`), whose clips then have addresses. VQLORA_CLIP_CACHE_GIB bounds the clips
+`s3://` and `gs://` as `vqlora.storage` opens them. A fetched folder holds every small file of the bucket's folder; its
+videos then have addresses (`vqlora.data.videos`). VQLORA_CLIP_CACHE_GIB bounds the clips
 kept; the least recently used go first. Whole files only: each is written aside and renamed.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
-from vqlora.data.videos import LISTED, SUFFIXES
+from vqlora.data.videos import SUFFIXES, remember
 from vqlora.storage import SCHEMES, Place, open_place
 
 DEFAULT_CACHE_GIB = 100.0
@@ -30,7 +29,7 @@ def is_remote(text: str) -> bool:
 
 
 def fetch_annotations(url: str, cache: Path) -> Path:
-    """A local folder with the annotations below `url` and the list of its videos, fetched anew where they changed.
+    """A local folder with the annotations below `url`, fetched anew where they changed; its videos are remembered.
 
     A single file is fetched with those beside it, and its own path is returned. ValueError for a place that cannot be
     read or holds nothing.
@@ -49,7 +48,7 @@ def fetch_annotations(url: str, cache: Path) -> Path:
         for file, (size, changed) in listed.items():
             if file not in videos and size <= MAX_ANNOTATION_GIB * 2**30:
                 _fetch(place, file, folder / file, size, changed)
-        _write(folder / LISTED, json.dumps(videos).encode())
+    remember(folder, videos)
     return folder / name if is_file else folder
 
 
@@ -98,11 +97,11 @@ def _listed(place: Place) -> dict[str, tuple[int, int]]:
         found = place.filesystem.get_file_info(FileSelector(place.path, recursive=True, allow_not_found=True))
     except OSError as error:
         raise ValueError(f"{place.url}: cannot be read: {str(error).splitlines()[0][:300]}") from error
-    return {
-        info.path[len(place.path) :].lstrip("/"): (info.size, info.mtime_ns or 0)
-        for info in found
-        if info.type is FileType.File
-    }
+    files = {info.path[len(place.path) :].lstrip("/"): info for info in found if info.type is FileType.File}
+    leading_out = [name for name in files if ".." in name.split("/")]  # a bucket's keys may be any text
+    if leading_out:
+        raise ValueError(f"{place.url}: holds {leading_out[0]!r}, which as a file would lie elsewhere; remove it there")
+    return {name: (info.size, info.mtime_ns or 0) for name, info in files.items()}
 
 
 def _drop_oldest(folder: Path, keep: Path) -> None:

@@ -217,7 +217,7 @@ def _generator_digest(*patterns: str) -> str:
 def _place(kind: str, text: str, cache: Path) -> Path:
     if not text:
         raise ValueError(f"the set needs a folder, as in '{kind}:/data/{kind}'")
-    return fetch_annotations(text, cache) if is_remote(text) else Path(text).expanduser()
+    return fetch_annotations(text, cache) if is_remote(text) else Path(os.path.expanduser(text))
 
 
 READERS: dict[str, Callable[[Path], Splits]] = {
@@ -251,7 +251,13 @@ READERS: dict[str, Callable[[Path], Splits]] = {
 
 
 def _reader(kind: str) -> Callable[[str, Path], Splits]:
-    return lambda rest, cache: READERS[kind](_place(kind, rest, cache))
+    def read(rest: str, cache: Path) -> Splits:
+        try:
+            return READERS[kind](_place(kind, rest, cache))
+        except OSError as error:  # a name that is too long, a folder that may not be read
+            raise ValueError(f"{kind}:{rest}: {error.strerror or error}") from error
+
+    return read
 
 
 SETS: dict[str, Callable[[str, Path], Splits]] = {

@@ -21,7 +21,7 @@ from vqlora.annotations import Row, read_csv, read_json, read_json_lines, read_t
 from vqlora.data.example import Clip, Example
 from vqlora.data.questions import question_example
 from vqlora.data.splits import NAMES, Splits, divide, make_splits
-from vqlora.data.videos import located
+from vqlora.data.videos import inside, located
 
 COLUMNS = ("path", "text", "id", "split", "start", "end", "language", "question", "options", "type")
 TASKS = ("caption", "retrieval", "qa")
@@ -98,8 +98,8 @@ def _clip(row: Row, described: Description, name: str) -> Clip:
             times.append(float(cell) if cell else None)
         except ValueError as error:
             raise row.fail(f"{column} {cell!r} is no time in seconds") from error
-    path = name if "://" in name else _located(described, name)
     try:
+        path = inside(described.file.parent, name) if "://" in name else _located(described, name)
         return Clip(path=path, start_seconds=times[0], end_seconds=times[1])
     except ValueError as error:
         raise row.fail(str(error)) from error
@@ -108,8 +108,8 @@ def _clip(row: Row, described: Description, name: str) -> Clip:
 def _located(described: Description, name: str) -> str:
     """From the description's folder, so that a list of a bucket's files there is found."""
     root = described.file.parent
-    place = described.videos / Path(name).expanduser()
-    return located(root, os.path.relpath(place, root)) if place.is_relative_to(root) else str(place)
+    place = os.path.join(described.videos, os.path.expanduser(name))
+    return located(root, os.path.relpath(place, root)) if "\0" not in place else inside(root, place)
 
 
 def _cell(row: Row, described: Description, column: str) -> str:
@@ -147,5 +147,5 @@ def _description(path: Path) -> Description:
     if task not in TASKS:
         raise whole.at("task").fail(f"{task!r} is unknown; use one of {TASKS}")
     videos = whole.at("videos").text() if whole.has("videos") else "."
-    file = path.parent / whole.at("file").text()
+    file = Path(inside(path.parent, str(path.parent / whole.at("file").text())))
     return Description(file=file, videos=path.parent / videos, columns=columns, task=task)

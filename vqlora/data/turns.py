@@ -16,7 +16,7 @@ from pathlib import Path
 from vqlora.annotations import Row, read_json, read_json_lines
 from vqlora.data.example import Clip, Example, Message
 from vqlora.data.splits import NAMES, Splits, divide, make_splits
-from vqlora.data.videos import located
+from vqlora.data.videos import inside, located
 
 PLACEHOLDER = re.compile(r"[ \t]*<(?:video|image)>[ \t]*\n?")
 SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
@@ -51,9 +51,9 @@ def conversation_example(
     messages = _messages(row, turns, dirt)
     if len(messages) < 2 or messages[-1].role != "assistant":
         raise row.fail("the last turn must be the assistant's, after one of the user's")
-    clips = tuple(Clip(path=_path(video, folder)) for video in videos)
     references = {"en": (messages[-1].text,)}
     try:
+        clips = tuple(Clip(path=_path(video, folder)) for video in videos)
         return Example(id=id, clips=clips, references=references, messages=messages[:-1], task="instruct")
     except ValueError as error:
         raise row.fail(str(error)) from error
@@ -77,8 +77,8 @@ def _messages(row: Row, turns: Sequence[tuple[str, str]], dirt: Counter[str]) ->
 
 def _path(video: str, folder: Path) -> str:
     if "://" in video and not video.startswith("file://"):
-        return video
-    return located(folder, str(Path(video.removeprefix("file://")).expanduser()))
+        return inside(folder, video)
+    return located(folder, video.removeprefix("file://"))
 
 
 def _files(path: Path) -> dict[str, Path]:

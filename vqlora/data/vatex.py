@@ -102,7 +102,7 @@ def _seconds(row: Row, id: str) -> tuple[int, int]:
 def _names(file: Path) -> list[str]:
     try:
         names = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # a broken header is parsed as Python's literals and may raise anything
         raise ValueError(
             f"{file}: not an array of texts that numpy.save wrote; save the list as numpy.array(names, dtype=str)"
         ) from error

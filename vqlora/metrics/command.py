@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vqlora.lines import one_line
 from vqlora.metrics import files
 from vqlora.metrics.captions import caption_intervals, score_captions
 from vqlora.metrics.dense import NAMES, score_dense
@@ -29,7 +30,7 @@ def score_command(argv: Sequence[str]) -> int:
     try:
         result = TASKS[given.task](given)
     except ValueError as error:
-        print(f"vqlora score: {error}", file=sys.stderr)
+        print(f"vqlora score: {one_line(error)}", file=sys.stderr)
         return 2
     if given.json:
         print(json.dumps(result, allow_nan=False))

@@ -8,7 +8,6 @@ be those that transformers renames while loading.
 from __future__ import annotations
 
 import ctypes
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+
+from vqlora.annotations import read_json
 
 INDEX = "model.safetensors.index.json"
 SHOWN = 3  # names in a message
@@ -52,7 +53,8 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     if not files:
         raise ValueError(f"{folder} holds no .safetensors file; a base is saved with save_pretrained")
     index = folder / INDEX
-    wanted = set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else set()
+    listed = read_json(index).at("weight_map").entries() if index.is_file() else ()
+    wanted = {file.text() for _, file in listed}
     absent = sorted(wanted - set(files))
     if absent:
         raise ValueError(f"{folder / absent[0]} is missing, {len(absent)} of {len(wanted)} shards; copy the base again")

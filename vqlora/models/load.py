@@ -9,7 +9,6 @@ what is stored in 4 or 8 bit.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from contextlib import AbstractContextManager
@@ -20,8 +19,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationConfig
 
+from vqlora.annotations import read_json
 from vqlora.data.sets import default_cache
 from vqlora.models.bits import (
     bits_by_role,
@@ -35,6 +34,7 @@ from vqlora.models.bits import (
 )
 from vqlora.models.checkpoint import Checkpoint, hub_headers, open_checkpoint, return_freed_memory, sources
 from vqlora.models.families import Family, family_of, family_of_config
+from vqlora.models.settings import built, generation_of, processor_in
 from vqlora.models.skeletons import EMBEDDED, EMBEDDED_NAMES, RANDOM_BASES, random_model_type, skeleton
 from vqlora.recipe import Bits
 
@@ -83,8 +83,7 @@ def load(base: str, bits: Bits, device: str) -> Loaded:
     model, checkpoint = meta_model(base), None
     if not base.startswith("random:"):
         checkpoint = open_checkpoint(base_path(base))
-        if (checkpoint.folder / "generation_config.json").is_file():
-            model.generation_config = GenerationConfig.from_pretrained(checkpoint.folder)
+        model.generation_config = generation_of(checkpoint.folder) or model.generation_config
     wanted = layer_bits(model, family.model_type, bits)
     _materialise(model, family, bits, target, dtype, checkpoint)
     settle(model)
@@ -110,8 +109,8 @@ def base_path(base: str) -> Path:
         if name not in EMBEDDED_NAMES:
             raise ValueError(f"embedded base {name!r} is unknown; use one of {EMBEDDED_NAMES}")
         return _with_config(EMBEDDED / name)
-    path = Path(base).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(base))
+    if os.path.isdir(path):
         return _with_config(path)
     if HUB_ID.fullmatch(base):
         return _from_hub(base, ["*.safetensors", *SETTINGS])
@@ -123,8 +122,8 @@ def model_type_of(base: str) -> str:
     if base.startswith("random:"):
         return random_model_type(base.removeprefix("random:"))
     folder = _settings_path(base)
-    config = json.loads((folder / "config.json").read_text())
-    if "model_type" not in config:
+    config = read_json(folder / "config.json").mapping()
+    if not isinstance(config.get("model_type"), str):
         raise ValueError(f"{folder / 'config.json'} names no model_type; it is no transformers configuration")
     return family_of_config(config).model_type
 
@@ -133,20 +132,15 @@ def meta_model(base: str) -> Any:
     """The model of a base without weights, on the meta device: shapes and names only. Fetches no weights."""
     if base.startswith("random:"):
         return skeleton(base.removeprefix("random:"))[0]
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(_settings_path(base))
     with torch.device("meta"):
-        return family_of(model_type_of(base)).build(config)
+        return built(_settings_path(base), family_of(model_type_of(base)).build)
 
 
 def processor_of(base: str) -> Any:
     """The processor (tokenizer, image and video processors) of a base. Fetches no weights."""
     if base.startswith("random:"):
         return skeleton(base.removeprefix("random:"))[1]
-    from transformers import AutoProcessor
-
-    return AutoProcessor.from_pretrained(_settings_path(base))
+    return processor_in(_settings_path(base))
 
 
 def digest_of(base: str) -> str:
@@ -183,7 +177,7 @@ def _check_hub(base: str) -> None:
 
 
 def _is_hub_id(base: str) -> bool:
-    is_local = base.startswith(("embedded:", "random:")) or Path(base).expanduser().is_dir()
+    is_local = base.startswith(("embedded:", "random:")) or os.path.isdir(os.path.expanduser(base))
     return not is_local and HUB_ID.fullmatch(base) is not None
 
 

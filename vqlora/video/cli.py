@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from vqlora.lines import one_line
 from vqlora.recipe import SAMPLERS, TOWER_SAMPLERS, Frames
 from vqlora.video.decode import read_clip
 from vqlora.video.killable import call
@@ -27,7 +28,7 @@ def frames_command(argv: Sequence[str]) -> int:
         if options.sheet is not None:
             write_sheet(options.sheet, got, indices)
     except ValueError as error:
-        print(f"vqlora frames: {error}", file=sys.stderr)
+        print(f"vqlora frames: {one_line(error)}", file=sys.stderr)
         return 1
     if options.json:
         described = {"file": options.file, "sampler": frames.sampler, "budget": frames.budget}
@@ -35,7 +36,8 @@ def frames_command(argv: Sequence[str]) -> int:
         shape = {"frames": info.frames, "fps": info.fps, "width": info.width, "height": info.height}
         print(json.dumps({**described, **found, **shape, "codec": info.codec, "container": info.container}))
         return 0
-    print(f"{options.file}: {info.frames} frames, {info.width} x {info.height}, {info.codec} in {info.container}")
+    size = f"{info.width} x {info.height}"
+    print(one_line(f"{options.file}: {info.frames} frames, {size}, {info.codec} in {info.container}"))
     print(f"{'index':>8} {'seconds':>10}")
     for index, time in zip(indices, got.times_seconds, strict=True):
         print(f"{index:>8} {time:>10.3f}")

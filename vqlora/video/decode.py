@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 Decoder = Literal["auto", "pyav", "decord", "torchcodec"]
 DECODERS: tuple[Decoder, ...] = ("auto", "pyav", "decord", "torchcodec")
+# A file is what it holds, not what it is called: FFmpeg would follow a playlist called clip.mp4 to other files.
+CONTAINERS = ("mov", "avi", "matroska", "mpegts", "mpeg", "mpegvideo", "flv", "asf", "ogg")
+ONLY_THIS_FILE = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
 AV_TIME_BASE = 1_000_000  # FFmpeg's unit of a container's length, per second
 
 
@@ -117,10 +120,7 @@ def opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     from av.video.stream import VideoStream
 
     try:
-        with av.open(str(path), metadata_errors="ignore") as container:
-            name = container.format.name
-            if name.endswith("_pipe") or name in ("image2", "tty"):
-                raise DecodeError(f"{path}: a still picture or a text ({name}), not a video")
+        with av.open(str(path), metadata_errors="ignore", options=dict(ONLY_THIS_FILE)) as container:
             stream = container.streams.best("video")
             if not isinstance(stream, VideoStream):
                 raise DecodeError(f"{path}: has no video stream")
@@ -128,6 +128,8 @@ def opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
                 raise DecodeError(f"{path}: its video stream is in no codec that PyAV decodes")
             stream.codec_context.thread_count = 1  # parallel over clips, not within one
             yield container, stream
+    except av.ArgumentError as error:  # what FFmpeg says of a format that is not whitelisted
+        raise DecodeError(f"{path}: a picture, a text or a list, or no video in {', '.join(CONTAINERS)}") from error
     except av.FFmpegError as error:
         raise DecodeError(f"{path}: {error.strerror}") from error
 

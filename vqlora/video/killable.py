@@ -1,4 +1,4 @@
-"""Calls in processes that can be killed: a decoder that hangs or crashes takes its worker with it and nothing else.
+"""Calls in processes that can be killed: a decoder that hangs, crashes or fills the memory ends its worker only.
 
 `call(function, *arguments)` runs a module's function in a worker and gives its result; arrays come back through a file
 in memory, without being copied through the pipe. A worker serves one call at a time and is kept for the next. It ends
@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 import pickle
+import resource
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from vqlora.video.video_info import DecodeError
 
 Result = TypeVar("Result")
 LIMIT_SECONDS = 60.0  # of a call; VQLORA_CLIP_SECONDS sets another one
+LIMIT_GIB = 4.0  # of a worker's memory; VQLORA_CLIP_GIB sets another one
 START_SECONDS = 60.0  # for the imports of a new worker
 MEMORY_FOLDER = "/dev/shm"
 SIZE_BYTES = 8  # of the number before each message
@@ -37,7 +39,7 @@ def call(function: Callable[..., Result], *arguments: Any, limit_seconds: float 
     """The function's result, or the exception that it raised.
 
     function: of a module's top level. arguments: the first names the file in messages; all can be pickled.
-    Raises DecodeError where the call takes longer than the limit or the worker dies.
+    Raises DecodeError where the call takes longer or more memory than its limit, or the worker dies.
     """
     limit = limit_seconds or float(os.environ.get("VQLORA_CLIP_SECONDS") or LIMIT_SECONDS)
     with _borrowed() as worker:
@@ -151,6 +153,10 @@ def _too_long(path: object, limit: float) -> DecodeError:
     return DecodeError(f"{path}: took longer than {limit:g} s; its worker was killed")
 
 
+def _too_big(path: object, gib: float) -> DecodeError:
+    return DecodeError(f"{path}: takes more than {gib:g} GiB of memory; VQLORA_CLIP_GIB allows another number")
+
+
 def _fate(code: int | None) -> str:
     return signal.Signals(-code).name if code is not None and code < 0 else f"exit status {code}"
 
@@ -160,15 +166,19 @@ def _serve() -> None:
     reader, writer = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints must not end among the replies
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # its default, to die, works inside a library that hangs
+    gib = float(os.environ.get("VQLORA_CLIP_GIB") or LIMIT_GIB)
     while True:
         try:
             module, name, arguments, place, limit = pickle.loads(_read(reader))
         except EOFError:
             return
         function = getattr(import_module(module), name)
+        _bound_memory(gib)
         signal.setitimer(signal.ITIMER_REAL, 2 * limit + 1)
         try:
             content, is_result = function(*arguments), True
+        except MemoryError:
+            content, is_result = _too_big(arguments[0], gib), False
         except Exception as error:
             content, is_result = error, False
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -178,6 +188,12 @@ def _serve() -> None:
             sizes = [file.write(buffer.raw()) for buffer in buffers]
         writer.write(_message((is_result, raw, sizes)))
         writer.flush()
+
+
+def _bound_memory(gib: float) -> None:
+    """Of data, not of addresses: libraries reserve many gigabytes of those."""
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (int(gib * 2**30), most))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def seen(cache_dir: Path, path: str) -> tuple[str, VideoInfo]:
         return plain["digest"], VideoInfo(**{**plain["info"], **lists})
     except (OSError, ValueError, KeyError, TypeError):
         with local(cache_dir, path) as file:
-            info, digest = call(probe, file), _content_digest(Path(file))
+            digest, info = call(_looked_at, file)
         write_whole(entry, lambda file: file.write(json.dumps({"digest": digest, "info": asdict(info)}).encode()))
         return digest, info
 
@@ -54,9 +54,15 @@ def _state(path: str) -> list[Any]:
         return [path]
     try:
         state = os.stat(path)
-    except OSError as error:
-        raise DecodeError(f"{path}: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that can be none
+        raise DecodeError(f"{path}: {getattr(error, 'strerror', error)}") from error
     return [os.path.abspath(path), state.st_size, state.st_mtime_ns]
+
+
+def _looked_at(path: str) -> tuple[str, VideoInfo]:
+    """Both in the worker: a file may have terabytes, most of them holes."""
+    info = probe(path)
+    return _content_digest(Path(path)), info
 
 
 def _content_digest(path: Path) -> str:

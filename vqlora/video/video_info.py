@@ -13,9 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
+from vqlora.lines import one_line
+
 
 class DecodeError(ValueError):
-    """A file that gives no trustworthy frames. The message names the file and the cause."""
+    """A file that gives no trustworthy frames. The message names the file and the cause, on one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 @dataclass(frozen=True, kw_only=True)
