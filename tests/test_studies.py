@@ -240,16 +240,6 @@ def test_no_choice_sees_the_test_split() -> None:
     assert 1e9 not in values(planted).values() and values(planted)["val.cider"] == 1.0
 
 
-def forget_groups() -> None:
-    """Takes back what ended studies asked in vain: Ray keeps it until their driver, which is this process, ends."""
-    from ray import PlacementGroupID
-    from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
-
-    for name, group in placement_group_table().items():
-        if group["state"] != "REMOVED":
-            remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(name))))
-
-
 @pytest.mark.parametrize(
     ("cpus", "expected"),
     [(1, "no trial's driver could start for 30 s"), (0.9, "no worker gave a sign for 30 s")],
@@ -274,7 +264,6 @@ def test_a_study_that_gets_no_device_ends_with_a_clear_error_within_its_bound(
     finally:
         for one in squatters:
             ray.kill(one)
-        forget_groups()
     assert time.monotonic() - start < 30 + 40
     error = capsys.readouterr().err
     assert expected in error and "launch again" in error

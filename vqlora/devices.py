@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import ray
+from ray import PlacementGroupID
+from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
 from vqlora.options import Runtime
 
@@ -54,6 +57,27 @@ def driver_resources() -> dict[str, float]:
     if ray.cluster_resources().get(SAFE_NODE):
         return {"cpu": 0, SAFE_NODE: 1}
     return {"cpu": DRIVER_SHARE}
+
+
+@contextmanager
+def groups_taken_back() -> Iterator[None]:
+    """Removes the placement groups that this job asks for inside and still has at the end.
+
+    Ray keeps those of a study that ended starved, or of a Train run whose controller was killed, until the job ends.
+    """
+    before = _groups()
+    try:
+        yield
+    finally:
+        for name in _groups() - before:
+            remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(name))))
+
+
+def _groups() -> set[str]:
+    """Ids of this job's placement groups; they end in that of the job."""
+    job = ray.get_runtime_context().get_job_id()
+    table = placement_group_table()
+    return {name for name, group in table.items() if name.endswith(job) and group["state"] != "REMOVED"}
 
 
 def _offered() -> dict[str, float]:

@@ -14,7 +14,7 @@ from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule
 
 from vqlora.asked import Asked, ask_points, asked_from_json
-from vqlora.devices import find_devices
+from vqlora.devices import find_devices, groups_taken_back
 from vqlora.isolated import Isolated
 from vqlora.monitor import Monitor, Tally
 from vqlora.options import Runtime
@@ -75,7 +75,7 @@ def tune_study(
             failure=executor.failure,
             start_limit=runtime.start_limit_seconds,
         )
-        with executor:
+        with groups_taken_back(), executor:
             was_interrupted = _fit(executor, search, scheduler, monitor, store)
         monitor.show(is_last=True)
         _close(store, monitor, executor.name)
@@ -143,6 +143,8 @@ def _fit(executor: Turns | Isolated, search: Any, scheduler: Any, monitor: Monit
     )
     with _signals() as received:
         tuner.fit()
+    if monitor.tally.count(Status.FAILED):  # all at once, it may be, before the monitor looked again
+        monitor.ends_study = monitor.ends_study or executor.failure()
     if monitor.ends_study:
         raise StudyError(f"{monitor.ends_study}\nfinished trials are kept; launch again to run the rest")
     return bool(received)

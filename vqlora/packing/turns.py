@@ -6,12 +6,15 @@ The workers (`host`) load imports, base, frames and features once. Trials take t
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import ray
 import ray.train
 from ray import tune
+from ray.exceptions import RayActorError, RayError
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from vqlora.devices import Devices, driver_resources
 from vqlora.options import Runtime
@@ -25,6 +28,7 @@ LEAVE_SECONDS = 5.0  # for workers to leave by themselves; then they are killed,
 POLL_SECONDS = 0.1
 SLOTS = 16  # trials that share their steps on a GPU at most: more would wait for arithmetic, not for launches
 CONTROLLER_RETRIES = 2
+NAME_SECONDS = 10.0  # for Ray to notice that the driver before this one was killed, and to free the board's name
 
 
 class Turns:
@@ -62,25 +66,40 @@ class Turns:
         }
 
     def __enter__(self) -> Turns:
-        named: dict[str, Any] = {"namespace": NAMESPACE, "num_cpus": 0}
-        board: Any = ray.remote(Board).options(name=self._config["board"], **named)
-        hosts: Any = ray.remote(Hosts).options(name=f"{self._label} hosts", **named)
-        try:
-            self.board: Any = board.remote(start_limit=self._runtime.start_limit_seconds)
-        except ValueError as error:
-            raise ValueError(f"study {self._label} already runs on this cluster; wait for it, or use --name") from error
+        # beside the driver, whose end is theirs: on a node of their own they could be lost without it
+        beside = NodeAffinitySchedulingStrategy(node_id=ray.get_runtime_context().get_node_id(), soft=False)
+        named: dict[str, Any] = {"namespace": NAMESPACE, "num_cpus": 0, "scheduling_strategy": beside}
+        self.board = self._new_board(named)
         # an actor, not a thread: it can be killed whatever state the Train run is in
+        hosts: Any = ray.remote(Hosts).options(
+            name=f"{self._label} hosts", max_restarts=CONTROLLER_RETRIES, max_task_retries=CONTROLLER_RETRIES, **named
+        )
         self._hosts: Any = hosts.remote()
         self._run = self._hosts.run.remote(self._config, self._plan)
         return self
 
+    def _new_board(self, named: dict[str, Any]) -> Any:
+        """The study's board. ValueError where another launch holds its name for longer than a killed one would."""
+        end = time.monotonic() + NAME_SECONDS
+        while True:
+            try:
+                board: Any = ray.remote(Board).options(name=self._config["board"], **named)
+                return board.remote(start_limit=self._runtime.start_limit_seconds)
+            except ValueError as error:
+                if time.monotonic() > end:
+                    raise ValueError(
+                        f"study {self._label} already runs on this cluster; wait for it, or use --name"
+                    ) from error
+            time.sleep(POLL_SECONDS)
+
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Sends the workers away, after those whose trial the scheduler stopped have written its record."""
         end = time.monotonic() + CLOSE_SECONDS
-        while kind is None and not ray.get(self.board.is_settled.remote()) and time.monotonic() < end:
-            time.sleep(POLL_SECONDS)
-        ray.get(self.board.close.remote())
-        ray.wait([self._run], timeout=LEAVE_SECONDS)
+        with suppress(RayActorError):  # the board's process is gone, and with it the workers' orders
+            while kind is None and not ray.get(self.board.is_settled.remote()) and time.monotonic() < end:
+                time.sleep(POLL_SECONDS)
+            ray.get(self.board.close.remote())
+            ray.wait([self._run], timeout=LEAVE_SECONDS)
         ray.kill(self._hosts)
         ray.kill(self.board)
 
@@ -94,7 +113,16 @@ class Turns:
 
     def failure(self) -> str | None:
         """Why no trial can run any more, else None."""
-        return ray.get(self.board.failure.remote())
+        try:
+            reason: str | None = ray.get(self.board.failure.remote())
+        except RayActorError:
+            return "the process that holds the study's queue was killed"
+        if reason is None and ray.wait([self._run], timeout=0)[0]:
+            try:
+                ray.get(self._run)
+            except RayError as error:
+                return f"the run of the warm workers ended: {str(error).strip().splitlines()[0]}"
+        return reason
 
     def drop(self, trial: str) -> None:
         """Tune's scheduler stopped this trial."""
@@ -120,9 +148,15 @@ class Hosts:
                 ),
             ),
         )
-        try:
-            trainer.fit()
-        except ray.train.TrainingFailedError as error:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            board: Any = ray.get_actor(config["board"], namespace=NAMESPACE)
-            ray.get(board.close.remote(f"the warm workers ended: {lines[-1]}"))
+        for retries in reversed(range(CONTROLLER_RETRIES + 1)):
+            try:
+                trainer.fit()
+            except ray.train.TrainingFailedError as error:
+                lines = str(error).strip().splitlines() or [type(error).__name__]
+                board: Any = ray.get_actor(config["board"], namespace=NAMESPACE)
+                ray.get(board.close.remote(f"the warm workers ended: {lines[-1]}"))
+            except RayActorError:  # the run's controller was killed, and its workers with it
+                if retries:
+                    continue
+                raise
+            return
