@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from vqlora.options import Runtime
 
 DRIVER_SHARE = 0.01  # of a CPU: drivers must not hold what their workers wait for
 SAFE_NODE = "study_driver"  # a custom resource of nodes that stay: see cluster.yaml
+CONTROLLER_RETRIES = 2  # of a Train run whose workers could not be started; Ray's default is without end
 WORKER_CPU = 0.9  # leaves room for the drivers' shares beside one worker per core
 
 
@@ -50,6 +52,11 @@ def find_devices(runtime: Runtime) -> Devices:
     count = fitting(total) if fitting(total) >= runtime.workers else runtime.workers
     wanted = min((runtime.concurrency or 0) * runtime.workers, fitting(offered))
     return Devices(per_worker=per_worker, count=max(count, wanted), is_gpu=bool(gpus))
+
+
+def limit_starts(seconds: float) -> None:
+    """Of Train runs that this process starts: how long they wait for their workers in all, every retry included."""
+    os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(seconds / (CONTROLLER_RETRIES + 1))
 
 
 def driver_resources() -> dict[str, float]:

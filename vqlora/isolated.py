@@ -15,16 +15,17 @@ from typing import Any
 
 import ray.train
 from ray import tune
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError  # no public name in 2.60
 
 from vqlora.asked import Asked, asked_from_json
-from vqlora.devices import Devices, driver_resources
+from vqlora.devices import CONTROLLER_RETRIES, Devices, driver_resources, limit_starts
 from vqlora.ledger import Ledger
 from vqlora.options import Runtime
+from vqlora.packing.board import STARVED
 from vqlora.record import Status
 from vqlora.store import StudyStore, TrialStore, study_store
 from vqlora.trial import close_trial, is_news, run_trial, state_from_bytes, values
 
-CONTROLLER_RETRIES = 2
 STATE_FILE = "state.bin"
 
 
@@ -43,6 +44,7 @@ class Isolated:
             "files": store.place.inside("_ray").url,
             "workers": runtime.workers,
             "max_failures": runtime.max_failures,
+            "start_limit": runtime.start_limit_seconds,
             "memory_cap_gib": runtime.memory_cap_gib,
             "devices": asdict(devices),
         }
@@ -74,6 +76,7 @@ def drive(config: Mapping[str, Any]) -> None:
 
     asked, plan = asked_from_json(config["asked"]), config["plan"]
     devices = Devices(**plan["devices"])
+    limit_starts(plan["start_limit"])
     store = study_store(plan["storage"], asked.study, asked.version)
     name = _run_name(asked, store)
     trainer = TorchTrainer(
@@ -101,6 +104,10 @@ def drive(config: Mapping[str, Any]) -> None:
     try:
         trainer.fit()
     except ray.train.TrainingFailedError as error:
+        if isinstance(getattr(error, "controller_failure", None), WorkerGroupStartupTimeoutError):
+            reason = f"no worker could be started for {plan['start_limit']:.0f} s; {STARVED}"
+            tune.report({"status": Status.FAILED.value, "trial": asked.trial, "error": reason, "is_starved": True})
+            return
         close_trial(asked, store, status=Status.FAILED, error=str(error).strip(), executor="isolated")
     record = store.trial(asked.trial).record()
     assert record is not None, "run_trial writes a record or the run fails"
@@ -133,6 +140,9 @@ class TrainChannel:
 
     def send(self, row: Mapping[str, Any]) -> None:
         ray.train.report(dict(row))
+
+    def must_leave(self) -> bool:
+        return False
 
     def save(self, ledger: Ledger | None, step: int, state: bytes) -> None:
         with tempfile.TemporaryDirectory() as folder:

@@ -50,6 +50,19 @@ def run(study: Study, arguments: Sequence[str], runtime: Runtime) -> int:
         print_preview(study, listed, store, runtime.dry_run)
         return 0
     store.place.check_writable()
+    try:
+        return _run(study, runtime, store, listed)
+    except OSError as error:  # a full disk, a storage that is gone: no device is to blame, and no trial
+        print(
+            f"{study.name}: storage {store.place.url} fails: {error}\nfinished trials are kept; launch again when it "
+            "can be written",
+            file=sys.stderr,
+        )
+        return FAILED
+
+
+def _run(study: Study, runtime: Runtime, store: StudyStore, listed: Sequence[Asked]) -> int:
+    """Runs what has no answer yet, then sees to adapters and report."""
     if runtime.fresh:
         _forget_checkpoints(store, listed)
     answers = {} if runtime.fresh else _answers(store)

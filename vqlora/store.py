@@ -152,8 +152,8 @@ class StudyStore:
         return [name for name in self.place.folders() if name[0] not in "_."]
 
     def write_asked(self, asked: Mapping[str, Any]) -> None:
-        """Keeps what the study asks: question, axes, objectives, trials."""
-        self.place.write(ASKED, (json.dumps(asked, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+        """Keeps what the study asks: question, axes, objectives, trials; a kill leaves this or what was there."""
+        self.place.replace(ASKED, (json.dumps(asked, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
 
     def asked(self) -> dict[str, Any] | None:
         """What the study asks; None where that was not kept or does not read."""

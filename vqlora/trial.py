@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vqlora.asked import Asked
+from vqlora.endings import Interrupted
 from vqlora.ledger import Ledger
 from vqlora.record import Cost, Provenance, Record, Status, record_to_json
 from vqlora.store import ADAPTER, START, StudyStore, TrialStore
@@ -31,15 +32,15 @@ NEWS_PER_TRIAL = 10  # training rows sent on to Tune; the ledger keeps all
 NOWHERE = Provenance(commit=None, dirty=None, versions={}, device="none: never started", platform="")
 
 
-class Interrupted(BaseException):
-    """Ends a trial without a record: it goes on from its checkpoint, later or elsewhere. Not an error of the trial."""
-
-
 class Channel(Protocol):
     """How a running trial reaches its study."""
 
     def send(self, row: Mapping[str, Any]) -> None:
-        """Passes a row on. Raises `vqlora.finetune.Stopped` if the scheduler stops the trial, or `Interrupted`."""
+        """Passes a row on. Raises `vqlora.endings.Stopped` if the scheduler stops the trial, or `Interrupted`."""
+
+    def must_leave(self) -> bool:
+        """Whether the study ends, so that the trial keeps its state and goes. Asked after every step: cheap."""
+        return False
 
     def save(self, ledger: Ledger, step: int, state: bytes) -> None:
         """Keeps a checkpoint of the attempt whose ledger this is."""
@@ -61,6 +62,8 @@ class Keeper:
         self.ledger.add(row)
         if is_validation(row):
             self.ledger.close_part()
+        if self.channel.must_leave():
+            raise Interrupted(f"{self.trial.name}: the study ends")
         if is_news(row, self.steps):
             self.channel.send(row)
 

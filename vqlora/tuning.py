@@ -196,7 +196,6 @@ def ray_connection(runtime: Runtime) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     variables = {
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": POLL_SECONDS,
-        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(runtime.start_limit_seconds),
         "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process a run; a lost worker goes on from its checkpoint anyway
         "RAY_CHDIR_TO_TRIAL_DIR": "0",  # else a relative --data or --base means another folder in a worker

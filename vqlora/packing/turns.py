@@ -16,7 +16,7 @@ from ray.exceptions import RayActorError, RayError
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from vqlora.devices import Devices, driver_resources
+from vqlora.devices import CONTROLLER_RETRIES, Devices, driver_resources, limit_starts
 from vqlora.options import Runtime
 from vqlora.packing.board import Board
 from vqlora.packing.guest import Guest
@@ -24,10 +24,9 @@ from vqlora.packing.host import NAMESPACE, work
 from vqlora.store import StudyStore
 
 CLOSE_SECONDS = 60.0  # for a stopped trial to write its record
-LEAVE_SECONDS = 5.0  # for workers to leave by themselves; then they are killed, and have nothing to lose
+LEAVE_SECONDS = 20.0  # for workers to keep their trials' states and leave; then they are killed
 POLL_SECONDS = 0.1
 SLOTS = 16  # trials that share their steps on a GPU at most: more would wait for arithmetic, not for launches
-CONTROLLER_RETRIES = 2
 NAME_SECONDS = 10.0  # for Ray to notice that the driver before this one was killed, and to free the board's name
 
 
@@ -62,6 +61,7 @@ class Turns:
             "per_worker": devices.per_worker,
             "name": self._label.replace("/", "-"),
             "files": store.place.inside("_ray").url,
+            "start_limit": runtime.start_limit_seconds,
             "max_failures": 3 * trials + 3,  # the board ends a trial or the study earlier, and says why
         }
 
@@ -134,6 +134,7 @@ class Hosts:
 
     def run(self, config: dict[str, Any], plan: dict[str, Any]) -> None:
         """Until the board is closed; if the run fails before, the board says why."""
+        limit_starts(plan["start_limit"])
         trainer = DataParallelTrainer(
             work,
             train_loop_config=config,
