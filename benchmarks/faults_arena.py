@@ -33,7 +33,7 @@ NAMESPACE = ("setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--mount", "-
 SAFE_DRIVERS = 16  # units of the resource that holds drivers on the head, see cluster.yaml
 NODES, NODE_CPUS = 2, 1
 NODE_TITLE = rf"/raylet/raylet .*static_resource_list=\S*CPU,{NODE_CPUS}"  # the head has CPU,0
-START_SECONDS = 180.0
+START_SECONDS = 180
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
 
 
@@ -58,6 +58,7 @@ class Arena:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": self._token,
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_raylet_start_wait_time_s": str(START_SECONDS),
             "RAY_worker_niceness": "0",  # 15 by default, which starves workers on a machine that does other things too
             "PYTHONPATH": str(ROOT),
             "PATH": f"{BIN}:{os.environ['PATH']}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import tempfile
 from collections import Counter
@@ -88,7 +87,7 @@ def losses(study: Study, store: StudyStore, alone: Mapping[str, Record], *, is_s
             counts.update(rows_lost=lost, rows_doubled=doubled)
         same = alone[asked.trial]
         counts["curves_unequal"] += not _agree(record.curve, same.curve, is_shared)
-        counts["scores_unequal"] += not is_shared and json.dumps(record.metrics) != json.dumps(same.metrics)
+        counts["scores_unequal"] += not is_shared and record.metrics != same.metrics
         repeated += _repeated(store, asked)
     names = ("trials_missing", "rows_lost", "rows_doubled", "curves_unequal", "scores_unequal")
     found = {name: counts[name] for name in names}

@@ -84,7 +84,7 @@ class Round:
         """Whether the finished study, launched again, starts no trial and changes nothing."""
         before, size = finished(self.store), self.log.stat().st_size
         status = self.arena.run(self.command, self.log).wait(timeout=HANG_SECONDS)
-        return status == 0 and finished(self.store) == before and "running 0" in self.log.read_text()[size:]
+        return status == 0 and finished(self.store) == before and b"running 0" in self.log.read_bytes()[size:]
 
     def _launch(self) -> int:
         """One launch, with kills while any are planned; its status, negative where it was killed."""
