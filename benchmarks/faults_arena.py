@@ -40,10 +40,11 @@ SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
 class Arena:
     """One head without a CPU for training, and nodes of one CPU each. `start()` again after `end()` or `kill_all()`."""
 
-    def __init__(self) -> None:
+    def __init__(self, **variables: str) -> None:
+        """variables: of the environment of all its processes."""
         ctypes.CDLL(None).prctl(SUBREAPER, 1)
         self.folder = Path(tempfile.mkdtemp(prefix="vqf", dir="/tmp"))  # short: a socket's path has 107 characters
-        self.address, self._token = "", secrets.token_hex(32)
+        self.address, self._token, self._variables = "", secrets.token_hex(32), variables
         self._init: subprocess.Popen[bytes] | None = None
         self._enter: list[str] = []
         self.started: list[subprocess.Popen[bytes]] = []
@@ -64,20 +65,24 @@ class Arena:
             "PATH": f"{BIN}:{os.environ['PATH']}",
             "OMP_NUM_THREADS": "1",
             "TOKENIZERS_PARALLELISM": "false",
+            **self._variables,
         }
 
     def start(self) -> None:
         """A new cluster, ready for a study."""
-        self._open_namespace()
-        port = free_port()
-        self.address = f"127.0.0.1:{port}"
-        resources = json.dumps({"study_driver": SAFE_DRIVERS})
-        self._ray("--head", f"--port={port}", "--num-cpus=0", f"--resources={resources}", "--include-dashboard=true",
-                  f"--dashboard-port={free_port()}", f"--ray-client-server-port={free_port()}",
-                  f"--temp-dir={self.folder}")  # fmt: skip
-        self._watch()
+        self.start_head()
         self.fill()
         until(lambda: self.cpus()[1] >= NODES * NODE_CPUS, START_SECONDS, "the nodes did not join")
+
+    def start_head(self, *options: str) -> None:
+        """A new cluster without a node that trains. options: of `ray start`."""
+        self._open_namespace()
+        self.address = self.address or f"127.0.0.1:{free_port()}"
+        resources = json.dumps({"study_driver": SAFE_DRIVERS})
+        self._ray("--head", f"--port={self.address.rpartition(':')[2]}", "--num-cpus=0", f"--resources={resources}", "--include-dashboard=true",
+                  f"--dashboard-port={free_port()}", f"--ray-client-server-port={free_port()}",
+                  f"--temp-dir={self.folder}", *options)  # fmt: skip
+        self._watch()
 
     def fill(self) -> None:
         """Brings raylets until there are NODES, as an autoscaler would; one by one: two may choose the same socket."""
@@ -172,7 +177,7 @@ class Arena:
         """Waits for what was killed."""
         for process in [*self.started, *([self._init] if self._init else [])]:
             process.wait(timeout=30)
-        self.started, self._init = [], None
+        self.started, self._init, self.address = [], None, ""
         while True:
             try:
                 if os.waitpid(-1, os.WNOHANG) == (0, 0):
