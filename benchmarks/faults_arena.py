@@ -79,7 +79,8 @@ class Arena:
         self._open_namespace()
         self.address = self.address or f"127.0.0.1:{free_port()}"
         resources = json.dumps({"study_driver": SAFE_DRIVERS})
-        self._ray("--head", f"--port={self.address.rpartition(':')[2]}", "--num-cpus=0", f"--resources={resources}", "--include-dashboard=true",
+        port = self.address.rpartition(":")[2]
+        self._ray("--head", f"--port={port}", "--num-cpus=0", f"--resources={resources}", "--include-dashboard=true",
                   f"--dashboard-port={free_port()}", f"--ray-client-server-port={free_port()}",
                   f"--temp-dir={self.folder}", *options)  # fmt: skip
         self._watch()

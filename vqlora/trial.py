@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import platform
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -140,6 +141,7 @@ def run_trial(
         text = f"{type(error).__name__}: {error}"
         if not isinstance(error, ValueError):
             text = f"{traceback.format_exc().rstrip()}"
+        text += f" (on node {platform.node()})"  # what one node lacks, such as the data, another may have
         outcome = Outcome(status=Status.FAILED, error=text)
     ledger.close_part()
     if plan is not None:
