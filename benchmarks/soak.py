@@ -1,10 +1,10 @@
 """One study for hours, its workers killed now and then: does anything grow?
 
 Question: do the memory of the driver, of a warm worker and of Ray's own processes, the number of processes, open files
-of the driver and files in Ray's folder stay what they were? They are looked at every few seconds; the slope per hour is
-fitted over what lies after the warm-up, with its standard error from blocks of samples, as neighbours are alike. A slope
-within two standard errors of zero, or below 1 % of the mean an hour, counts as none. `ratio` is the last tenth of the
-samples over the first tenth.
+of the driver and files in Ray's folder stay what they were? They are looked at every few seconds; the slope an hour is
+fitted over what lies after the warm-up, with its standard error from blocks of samples, as neighbours are alike. A
+slope within two standard errors of zero, or below 1 % of the mean an hour, counts as none. `ratio` is the last tenth of
+the samples over the first tenth.
 Command: python benchmarks/soak.py [--minutes 120] [--kill-minutes 5]
 """
 
@@ -73,8 +73,8 @@ def main() -> None:
 
 def watch(arena: Arena, storage: Path, seconds: float, pause: float) -> tuple[list[dict[str, float]], int]:
     """(samples, workers killed) of a study that would last longer."""
-    command = [sys.executable, str(ROOT / "benchmarks" / "faults_study.py"), "--storage", str(storage), "--seeds", "5000",
-               "--executor", "packed", "--concurrency", "1"]  # fmt: skip
+    command = [sys.executable, str(ROOT / "benchmarks" / "faults_study.py"), "--storage", str(storage),
+               "--executor", "packed", "--concurrency", "1", "--seeds", "5000"]  # fmt: skip
     process, chance = arena.run(command, storage / "log"), random.Random(0)
     start = last_kill = time.monotonic()
     samples: list[dict[str, float]] = []
