@@ -33,7 +33,7 @@ from vqlora.devices import Devices
 from vqlora.launch import check, run
 from vqlora.monitor import Monitor, Tally
 from vqlora.options import Runtime
-from vqlora.packing.host import NAMESPACE
+from vqlora.packing.board import Board
 from vqlora.packing.turns import Turns
 from vqlora.record import Record, Status
 from vqlora.searchers import StudySearch
@@ -106,7 +106,7 @@ class DryTurns(Turns):
     """Turns whose warm worker is a thread here: it takes a trial from the board and says at once that it is done."""
 
     def __enter__(self) -> DryTurns:
-        self.board = self._new_board({"namespace": NAMESPACE, "num_cpus": 0})
+        self.board = self._named(Board, self._config["board"])(start_limit=600.0)
         threading.Thread(target=self._work, daemon=True).start()
         return self
 

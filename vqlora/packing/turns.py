@@ -6,6 +6,7 @@ The workers (`host`) load imports, base, frames and features once. Trials take t
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -66,31 +67,36 @@ class Turns:
         }
 
     def __enter__(self) -> Turns:
-        # beside the driver, whose end is theirs: on a node of their own they could be lost without it
-        beside = NodeAffinitySchedulingStrategy(node_id=ray.get_runtime_context().get_node_id(), soft=False)
-        named: dict[str, Any] = {"namespace": NAMESPACE, "num_cpus": 0, "scheduling_strategy": beside}
-        self.board = self._new_board(named)
+        self.board = self._named(Board, self._config["board"])(start_limit=self._runtime.start_limit_seconds)
         # an actor, not a thread: it can be killed whatever state the Train run is in
-        hosts: Any = ray.remote(Hosts).options(
-            name=f"{self._label} hosts", max_restarts=CONTROLLER_RETRIES, max_task_retries=CONTROLLER_RETRIES, **named
-        )
-        self._hosts: Any = hosts.remote()
+        retries = {"max_restarts": CONTROLLER_RETRIES, "max_task_retries": CONTROLLER_RETRIES}
+        self._hosts: Any = self._named(Hosts, f"{self._label} hosts", **retries)()
         self._run = self._hosts.run.remote(self._config, self._plan)
         return self
 
-    def _new_board(self, named: dict[str, Any]) -> Any:
-        """The study's board. ValueError where another launch holds its name for longer than a killed one would."""
-        end = time.monotonic() + NAME_SECONDS
-        while True:
-            try:
-                board: Any = ray.remote(Board).options(name=self._config["board"], **named)
-                return board.remote(start_limit=self._runtime.start_limit_seconds)
-            except ValueError as error:
-                if time.monotonic() > end:
-                    raise ValueError(
-                        f"study {self._label} already runs on this cluster; wait for it, or use --name"
-                    ) from error
-            time.sleep(POLL_SECONDS)
+    def _named(self, kind: type, name: str, **options: int) -> Callable[..., Any]:
+        """What starts an actor of this name beside the driver: on another node it could be lost without its driver.
+
+        Raises ValueError where another launch has the name for longer than one that was killed would.
+        """
+        beside = NodeAffinitySchedulingStrategy(node_id=ray.get_runtime_context().get_node_id(), soft=False)
+        actor: Any = ray.remote(kind).options(
+            name=name, namespace=NAMESPACE, num_cpus=0, scheduling_strategy=beside, **options
+        )
+
+        def start(**given: Any) -> Any:
+            end = time.monotonic() + NAME_SECONDS
+            while True:
+                try:
+                    return actor.remote(**given)
+                except ValueError as error:
+                    if time.monotonic() > end:
+                        raise ValueError(
+                            f"study {self._label} already runs on this cluster; wait for it, or use --name"
+                        ) from error
+                time.sleep(POLL_SECONDS)
+
+        return start
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Sends the workers away, after those whose trial the scheduler stopped have written its record."""
