@@ -216,10 +216,11 @@ class Trial:
         if saved is not None:
             trainer.restore(saved)
             self.curve = list(saved["curve"])
-        marks = evaluation_steps(schedule)
+        marks, kept = evaluation_steps(schedule), trainer.step_number if saved else None
         while True:
             if trainer.step_number in marks:
-                self._save(trainer)
+                if trainer.step_number != kept:  # Ray deletes both if one checkpoint is given to it twice
+                    self._save(trainer)
                 self._validate(trainer.step_number)
             if trainer.step_number == schedule.steps:
                 return
