@@ -1,4 +1,4 @@
-"""A study whose disk fills up ends with one line and goes on when there is room again."""
+"""A trial whose disk fills up leaves no record, and goes on when there is room again."""
 
 from __future__ import annotations
 
@@ -9,39 +9,63 @@ from pathlib import Path
 
 import pytest
 
-from vqlora.record import Status
-from vqlora.store import find_study
+ROOT = Path(__file__).parent.parent
+# A disk of its own, in a mount namespace of its own, that is filled up to the last block once the trial has begun.
+ON_A_FULL_DISK = """
+import os, subprocess, sys
+from pathlib import Path
+from trials import WARM, recipe
+from vqlora.asked import Asked
+from vqlora.further import Terminal
+from vqlora.ledger import read_attempt
+from vqlora.recipe import Schedule
+from vqlora.store import study_store
+from vqlora.trial import run_trial
 
-pytestmark = pytest.mark.slow
-SCRIPT = Path(__file__).parent / "small_study.py"
-# A disk of its own in a mount namespace of its own; what it holds at the end is copied out.
-ON_A_SMALL_DISK = """
-mount -t tmpfs -o size={size}k none {disk}
-{command}
-echo "first: $?"
-mount -o remount,size=64m {disk}
-{command}
-echo "second: $?"
-cp -r {disk}/. {kept}
+disk = Path(sys.argv[1])
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(disk)], check=True)
+wanted = recipe(schedule=Schedule(steps=8, batch_size=2, learning_rate=1e-2, evaluations=2))
+known = {"study": "disk", "version": "1", "trial": "a", "point": {"rank": 4}, "seed": 0}
+asked = Asked(**known, recipe=wanted, fingerprint=wanted.fingerprint())
+store, filler = study_store(str(disk), "disk", "1"), disk / "filler"
+
+
+class Filling(Terminal):
+    def send(self, row):
+        if row["step"] == 6:
+            with filler.open("wb", buffering=0) as file:
+                try:
+                    while True:
+                        file.write(bytes(4096))
+                except OSError:
+                    pass
+
+
+def run():
+    return run_trial(asked, store, device="cpu", executor="alone", channel=Filling(steps=8), warm=WARM)
+
+
+try:
+    run()
+    print("wrote a record on a full disk")
+except OSError as error:
+    print(f"raised: {error.strerror}; record: {store.trial('a').record()}; answers: {len(store.read().answers())}")
+filler.unlink()
+Filling.send = lambda *_: None
+record = run()
+steps = [row["step"] for row in record.curve if "loss" in row]
+print(f"then: {record.status.value}, attempt {record.attempt}, steps {steps}")
+print("went on at", min(row["step"] for row in read_attempt(store.trial("a").attempt(1))[0] if "loss" in row))
 """
 
 
-@pytest.mark.parametrize("size", [64, 200], ids=["no room for a state", "no room for the second trial"])
-def test_a_full_disk_is_one_line_and_costs_no_trial(size: int, tmp_path: Path) -> None:
-    disk, kept = tmp_path / "disk", tmp_path / "kept"
-    disk.mkdir()
-    kept.mkdir()
-    command = f"{sys.executable} {SCRIPT} --storage {disk} --concurrency 1 --keep all"
-    script = ON_A_SMALL_DISK.format(size=size, disk=disk, command=command, kept=kept)
-    inside = ["unshare", "--mount", *([] if is_root() else ["--user", "--map-root-user"])]
-    done = subprocess.run([*inside, "sh", "-c", script], capture_output=True, text=True, check=False, timeout=600)
-    assert "first: 1" in done.stdout and "second: 0" in done.stdout, done.stdout + done.stderr
-    assert "No space left on device" in done.stderr and "Traceback" not in done.stderr
-    store = find_study(f"{kept}/small")
-    assert [record.status for record in store.read().records] == [Status.DONE] * 2
-    for record in store.read().records:
-        assert [row["step"] for row in record.curve if "loss" in row] == [1, 2, 3, 4]
-
-
-def is_root() -> bool:
-    return os.geteuid() == 0
+@pytest.mark.slow
+def test_a_full_disk_leaves_no_record_and_the_trial_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    as_root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    command = ["unshare", "--mount", *as_root, sys.executable, "-c", ON_A_FULL_DISK, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert "raised: No space left on device; record: None; answers: 0" in done.stdout
+    assert f"then: done, attempt 1, steps {list(range(1, 9))}" in done.stdout
+    assert "went on at 5" in done.stdout

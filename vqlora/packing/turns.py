@@ -69,20 +69,17 @@ class Turns:
     def __enter__(self) -> Turns:
         self.board = self._named(Board, self._config["board"])(start_limit=self._runtime.start_limit_seconds)
         # an actor, not a thread: it can be killed whatever state the Train run is in
-        retries = {"max_restarts": CONTROLLER_RETRIES, "max_task_retries": CONTROLLER_RETRIES}
-        self._hosts: Any = self._named(Hosts, f"{self._label} hosts", **retries)()
+        self._hosts: Any = self._named(Hosts, f"{self._label} hosts")()
         self._run = self._hosts.run.remote(self._config, self._plan)
         return self
 
-    def _named(self, kind: type, name: str, **options: int) -> Callable[..., Any]:
+    def _named(self, kind: type, name: str) -> Callable[..., Any]:
         """What starts an actor of this name beside the driver: on another node it could be lost without its driver.
 
         Raises ValueError where another launch has the name for longer than one that was killed would.
         """
         beside = NodeAffinitySchedulingStrategy(node_id=ray.get_runtime_context().get_node_id(), soft=False)
-        actor: Any = ray.remote(kind).options(
-            name=name, namespace=NAMESPACE, num_cpus=0, scheduling_strategy=beside, **options
-        )
+        actor: Any = ray.remote(kind).options(name=name, namespace=NAMESPACE, num_cpus=0, scheduling_strategy=beside)
 
         def start(**given: Any) -> Any:
             end = time.monotonic() + NAME_SECONDS
@@ -127,7 +124,10 @@ class Turns:
             try:
                 ray.get(self._run)
             except RayError as error:
-                return f"the run of the warm workers ended: {str(error).strip().splitlines()[0]}"
+                cause = getattr(error, "cause", None) or error  # of an error inside the run, not of its process
+                return (
+                    f"the run of the warm workers ended: {type(cause).__name__}: {str(cause).strip().splitlines()[0]}"
+                )
         return reason
 
     def drop(self, trial: str) -> None:
