@@ -13,8 +13,8 @@ from typing import Any
 from vqlora.asked import Asked, expand
 from vqlora.further import Terminal
 from vqlora.ledger import read_attempt
-from vqlora.record import Record, Status
-from vqlora.store import StudyStore, study_store
+from vqlora.record import Record, Status, record_from_json
+from vqlora.store import ANSWERS, StudyStore, study_store
 from vqlora.study import Study
 from vqlora.training import evaluation_steps
 from vqlora.trial import run_trial
@@ -69,6 +69,14 @@ def finished(store: StudyStore) -> dict[str, tuple[bytes, list[int]]]:
 def run_again(before: Mapping[str, Any], now: Mapping[str, Any]) -> int:
     """How many trials that were finished are not as they were."""
     return sum(now.get(name) != kept for name, kept in before.items())
+
+
+def superseded(store: StudyStore) -> int:
+    """How many trials were begun again after their record stood, also within one launch."""
+    last = {record.trial: record.attempt for record in store.read().answers().values()}
+    kept = [store.trial(name).attempt(number).read("record.json") for name in last for number in range(last[name])]
+    again = sum(record_from_json(text.decode()).status in ANSWERS for text in kept if text)
+    return again + sum(max(store.trial(name).attempts()) > number for name, number in last.items())
 
 
 def losses(study: Study, store: StudyStore, alone: Mapping[str, Record], *, is_shared: bool) -> Losses:

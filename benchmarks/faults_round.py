@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from faults_arena import NODE_TITLE, ROOT, Arena, until
-from faults_checks import finished, places, run_again
+from faults_checks import finished, places, run_again, superseded
 from faults_study import study
 
 # What may be killed: its title, and how often it is chosen. Ray names a process after its class.
@@ -76,6 +76,7 @@ class Round:
             self.counts["run_again"] += run_again(before, finished(self.store))
             self._note(status)
             if status == 0:
+                self.counts["run_again"] += superseded(self.store)
                 return
             if self.counts["launches"] >= LAUNCH_LIMIT:
                 raise TimeoutError(f"seed {self.seed}: not done after {LAUNCH_LIMIT} launches; see {self.log}")

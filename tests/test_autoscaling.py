@@ -18,9 +18,8 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 from faults_arena import NODE_TITLE, Arena, free_port, until  # noqa: E402  # of a folder that is no package
 
 HEAD = "f" * 51 + "00000"  # the id that the fake provider knows its head by
-PROVIDER = (
-    "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"  # by name: wheels lack its file
-)
+# By its class: wheels lack the file that its own name asks for.
+PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
 IDLE_MINUTES = 0.2
 
 
@@ -33,7 +32,8 @@ def fake(cluster: dict[str, Any], address: str) -> dict[str, Any]:
     types["ray.head.default"] = {**types.pop(cluster["head_node_type"]), "resources": {"CPU": 0}, "max_workers": 0}
     return {
         **{name: cluster[name] for name in ("cluster_name", "max_workers", "upscaling_speed")},
-        "provider": {"type": "external", "module": PROVIDER, "head_node_id": HEAD, "launch_multiple": True, "gcs_address": address,
+        "provider": {"type": "external", "module": PROVIDER, "head_node_id": HEAD, "launch_multiple": True,
+                     "gcs_address": address,
                      "disable_node_updaters": True, "disable_launch_config_check": True,
                      "foreground_node_launch": True},
         "auth": {},

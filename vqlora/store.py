@@ -116,6 +116,11 @@ class TrialStore:
         content = self.place.read(RECORD)
         return None if content is None else _valid(content)
 
+    def newer_record(self, stale: int | None) -> Record | None:
+        """The record, unless it is that of attempt `stale` or of an earlier one, which does not count."""
+        record = self.record()
+        return record if record is not None and (stale is None or record.attempt > stale) else None
+
     def examples(self, record: Record) -> list[dict[str, Any]]:
         """The rows of a record's attempt, empty where it has none; ValueError where they are broken."""
         content = self.attempt(record.attempt).read(EXAMPLES)

@@ -36,11 +36,16 @@ class StudyError(RuntimeError):
 
 
 def tune_study(
-    study: Study, runtime: Runtime, store: StudyStore, listed: Sequence[Asked], answers: Mapping[str, Record]
+    study: Study,
+    runtime: Runtime,
+    store: StudyStore,
+    listed: Sequence[Asked],
+    answers: Mapping[str, Record],
+    stale: Mapping[str, int],
 ) -> tuple[Tally, list[Asked], bool]:
     """Runs what is not answered: (counts, the searcher's trials, known and started, whether it was interrupted).
 
-    StudyError if no trial can run.
+    stale: {trial: attempt} of records that are no answers to this launch. StudyError if no trial can run.
     """
     scheduler = checked_scheduler(study)
     done = [one for one in listed if one.fingerprint in answers]
@@ -56,7 +61,7 @@ def tune_study(
         heard.append(asked)
 
     heard: list[Asked] = []
-    search = _search(study, listed, answers, hear)
+    search = _search(study, listed, answers, stale, hear)
     if not search.has_work():
         return tally, heard, False
     with ray_connection(runtime):
@@ -95,7 +100,11 @@ def checked_scheduler(study: Study) -> Any:
 
 
 def _search(
-    study: Study, listed: Sequence[Asked], answers: Mapping[str, Record], on_known: Callable[[Asked], None]
+    study: Study,
+    listed: Sequence[Asked],
+    answers: Mapping[str, Record],
+    stale: Mapping[str, int],
+    on_known: Callable[[Asked], None],
 ) -> StudySearch:
     def in_order(record: Record) -> dict[str, Any]:
         """The record's point with its axes as the space has them: names of trials follow their order."""
@@ -108,6 +117,7 @@ def _search(
         searcher=searcher,
         ask=lambda point: ask_points(study, [point]),
         samples=study.samples,
+        stale=stale,
         on_known=on_known,
         known=[point for point in map(in_order, sorted(answers.values(), key=_start)) if point not in study.points],
     )

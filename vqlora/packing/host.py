@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 import ray.train
 
-from vqlora.asked import Asked, asked_from_json
+from vqlora.asked import asked_from_json
 from vqlora.endings import Interrupted, Stopped
 from vqlora.ledger import Ledger
 from vqlora.packing.keys import pack_key
@@ -97,13 +97,12 @@ def work(config: Mapping[str, Any]) -> None:
         if order == "wait" or plain is None:
             time.sleep(POLL_SECONDS)
             continue
-        asked = asked_from_json(plain)
         if config["together"] == 1 or pack_key(plain) is None:
-            _run(asked, config, board, worker, leaves, device, warm)
+            _run(plain, config, board, worker, leaves, device, warm)
             continue
         if shared is None:
             key, shared = pack_key(plain), Shared(warm, device, config["together"])
-        threads.append(threading.Thread(target=_run, args=(asked, config, board, worker, leaves, device, warm, shared)))
+        threads.append(threading.Thread(target=_run, args=(plain, config, board, worker, leaves, device, warm, shared)))
         threads[-1].start()
     for thread in threads:  # each hears at its next row that it leaves
         thread.join()
@@ -133,7 +132,7 @@ class Shared:
 
 
 def _run(
-    asked: Asked,
+    plain: Mapping[str, Any],
     config: Mapping[str, Any],
     board: Any,
     worker: str,
@@ -142,11 +141,12 @@ def _run(
     warm: Warm,
     shared: Shared | None = None,
 ) -> None:
+    asked = asked_from_json({name: value for name, value in plain.items() if name != "stale"})
     print(f"{asked.study}: {asked.trial} starts", flush=True)
     channel = BoardChannel(board=board, worker=worker, trial=asked.trial, waits=config["waits"], leaves=leaves)
     store = study_store(config["storage"], asked.study, asked.version)
     try:
-        record = run_trial(
+        record = store.trial(asked.trial).newer_record(plain["stale"]) or run_trial(  # of a worker that then died
             asked,
             store,
             device=device,
