@@ -177,7 +177,7 @@ class Arena:
     def _collect(self) -> None:
         """Waits for what was killed."""
         for process in [*self.started, *([self._init] if self._init else [])]:
-            process.wait(timeout=30)
+            process.wait(timeout=START_SECONDS)
         self.started, self._init, self.address = [], None, ""
         while True:
             try:
