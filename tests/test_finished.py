@@ -13,8 +13,10 @@ from vqlora.store import study_store
 
 
 def test_a_record_counts_if_it_is_newer_than_what_the_launch_found(tmp_path: Path) -> None:
-    folder, record = keep_trial(tmp_path, recipe())
+    folder, _ = keep_trial(tmp_path, recipe())
     trial = study_store(str(tmp_path), "kept", "1").trial(folder.name)
+    record = trial.record()
+    assert record
     assert trial.newer_record(None) == record
     assert trial.newer_record(record.attempt) is None and trial.newer_record(record.attempt - 1) == record
 
