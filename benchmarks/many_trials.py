@@ -78,7 +78,6 @@ def launched(trials: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as storage:
         store = study_store(storage, "many", study(trials).version)
         for one in asked:
-            store.trial(one.trial).place.write("record.json", b"")
             store.trial(one.trial).write_record(record(one))
         timed(seconds, "read", store.read)
         arguments = ["--storage", storage, "--seeds", str(trials // 2)]

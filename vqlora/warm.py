@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,6 +71,7 @@ class Warm:
 
     def forget_bases(self) -> None:
         self._bases.clear()
+        gc.collect()  # a pack and its seats refer to each other, and to the base
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
