@@ -60,6 +60,7 @@ class Arena:
             "RAY_AUTH_TOKEN": self._token,
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_raylet_start_wait_time_s": str(START_SECONDS),
+            "RAY_health_check_timeout_ms": "60000",  # a busy machine kills no node: that is this file's to do
             "RAY_worker_niceness": "0",  # 15 by default, which starves workers on a machine that does other things too
             "PYTHONPATH": str(ROOT),
             "PATH": f"{BIN}:{os.environ['PATH']}",

@@ -89,9 +89,8 @@ def launched(trials: int) -> dict[str, float]:
 def record(asked: Asked) -> Record:
     """An answer as small as they come."""
     curve = [{"step": step, "loss": 1.0} for step in range(asked.recipe.schedule.steps)]
-    return Record(
-        **asked.to_json(), status=Status.DONE, provenance=NOWHERE, curve=curve, metrics={"val": {"loss": 1.0}}
-    )
+    metrics = {"val": {"loss": 1.0}, "test": {"loss": 1.0}}
+    return Record(**asked.to_json(), status=Status.DONE, provenance=NOWHERE, curve=curve, metrics=metrics)
 
 
 def timed(seconds: dict[str, float], stage: str, work: Callable[[], Any]) -> Any:
