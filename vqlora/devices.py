@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import ray
+import yaml
 from ray import PlacementGroupID
 from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
@@ -16,6 +20,7 @@ from vqlora.options import Runtime
 DRIVER_SHARE = 0.01  # of a CPU: drivers must not hold what their workers wait for
 SAFE_NODE = "study_driver"  # a custom resource of nodes that stay: see cluster.yaml
 CONTROLLER_RETRIES = 2  # of a Train run whose workers could not be started; Ray's default is without end
+BOOTSTRAP = "~/ray_bootstrap_config.yaml"
 WORKER_CPU = 0.9  # leaves room for the drivers' shares beside one worker per core
 
 
@@ -88,9 +93,19 @@ def _groups() -> set[str]:
 
 
 def _offered() -> dict[str, float]:
-    """The most that the cluster has or an autoscaler may add, by resource."""
+    """The most that the cluster has or an autoscaler may add, by resource.
+
+    Ray 2.60's own autoscaler never tells the cluster what it may add, so the file that `ray up` leaves on the head,
+    where drivers run, says it.
+    """
     from ray._private.state import state  # no public name in 2.60
 
     total = ray.cluster_resources()
-    later = state.get_max_resources_from_cluster_config() or {}
-    return {name: max(total.get(name, 0.0), float(later.get(name, 0.0))) for name in {*total, *later}}
+    later: Counter[str] = Counter(state.get_max_resources_from_cluster_config() or {})
+    file = Path(BOOTSTRAP).expanduser()
+    config: dict[str, Any] = yaml.safe_load(file.read_text()) if file.is_file() else {"available_node_types": {}}
+    for node in config["available_node_types"].values():
+        count = min(node.get("max_workers", config["max_workers"]), config["max_workers"])
+        for name, amount in (node.get("resources") or {}).items():
+            later[name] += int(amount) * count
+    return {name: max(total.get(name, 0.0), float(later[name])) for name in {*total, *later}}
