@@ -17,6 +17,7 @@ from vqlora.adapters import Adapted, attach, check_method
 from vqlora.adapters.adapted import check_start
 from vqlora.cost import StepProbe, held_by_others, how, is_out_of_memory, measure_inference
 from vqlora.data.example import Example
+from vqlora.endings import Interrupted, Stopped
 from vqlora.evaluation import Alone, Asked, Evaluation, answer, evaluate
 from vqlora.inputs import Inputs, precision
 from vqlora.models.bits import bits_by_role
@@ -30,10 +31,6 @@ from vqlora.training import Trainer, batch_order, evaluation_steps, paired, worl
 from vqlora.warm import Data, Warm
 
 PASSED_BATCHES = 2
-
-
-class Stopped(Exception):
-    """Raised by `Progress.report` to end a trial early; what it has so far becomes a STOPPED outcome."""
 
 
 class Progress(Protocol):
@@ -224,17 +221,25 @@ class Trial:
         if saved is not None:
             trainer.restore(saved)
             self.curve = list(saved["curve"])
-        marks = evaluation_steps(schedule)
+        marks, kept = evaluation_steps(schedule), trainer.step_number if saved else None
         while True:
             if trainer.step_number in marks:
-                self.progress.save({**trainer.state(), "curve": list(self.curve)})
+                if trainer.step_number != kept:  # Ray deletes both if one checkpoint is given to it twice
+                    self._save(trainer)
                 self._validate(trainer.step_number)
             if trainer.step_number == schedule.steps:
                 return
             loss = trainer.step()
             row = {"step": trainer.step_number, "loss": loss, "learning_rate": trainer.rate}
             self.curve.append(row)
-            self.progress.report(row)
+            try:
+                self.progress.report(row)
+            except Interrupted:  # so that whoever goes on does so from here
+                self._save(trainer)
+                raise
+
+    def _save(self, trainer: Trains) -> None:
+        self.progress.save({**trainer.state(), "curve": list(self.curve)})
 
     def _trainer(self) -> Trains:
         return Trainer(

@@ -20,7 +20,7 @@ from vqlora.keeping import keep_adapters
 from vqlora.lines import one_line
 from vqlora.options import Runtime, read_options
 from vqlora.record import Record, Status
-from vqlora.store import StudyStore, study_store
+from vqlora.store import Stored, StudyStore, study_store
 from vqlora.study import Study
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
@@ -54,9 +54,24 @@ def run(study: Study, arguments: Sequence[str], runtime: Runtime) -> int:
         print_preview(study, listed, store, runtime.dry_run)
         return 0
     store.place.check_writable()
+    try:
+        return _run(study, runtime, store, listed)
+    except OSError as error:  # a full disk, a storage that is gone: no device is to blame, and no trial
+        print(
+            f"{study.name}: storage {store.place.url} fails: {error}\nfinished trials are kept; launch again when it "
+            "can be written",
+            file=sys.stderr,
+        )
+        return FAILED
+
+
+def _run(study: Study, runtime: Runtime, store: StudyStore, listed: Sequence[Asked]) -> int:
+    """Runs what has no answer yet, then sees to adapters and report."""
     if runtime.fresh:
         _forget_checkpoints(store, listed)
-    answers = {} if runtime.fresh else _answers(store)
+    stored = _stored(store)
+    answers = {} if runtime.fresh else stored.answers()
+    stale = {one.trial: one.attempt for one in stored.records if one.fingerprint not in answers}
     missing = [one for one in listed if one.fingerprint not in answers]
     _write_asked(store, study, listed)
     known = len(listed) - len(missing)
@@ -66,7 +81,7 @@ def run(study: Study, arguments: Sequence[str], runtime: Runtime) -> int:
         f"running {len(missing)}" + (f" and what {study.samples} samples lack" if searched else ""),
         flush=True,
     )
-    status = _run_missing(study, runtime, store, listed, answers) if missing or searched else 0
+    status = _run_missing(study, runtime, store, listed, answers, stale) if missing or searched else 0
     if status != INTERRUPTED:  # else the frontier is not known yet
         kept, given_up = keep_adapters(store, study.objectives, runtime.keep)
         print(f"adapters: {kept} kept ({runtime.keep}), {given_up} given up now", flush=True)
@@ -95,20 +110,25 @@ def _forget_checkpoints(store: StudyStore, listed: Sequence[Asked]) -> None:
         store.trial(one.trial).drop_states()
 
 
-def _answers(store: StudyStore) -> dict[str, Record]:
+def _stored(store: StudyStore) -> Stored:
     stored = store.read()
     for one in stored.broken:
         print(one_line(f"left out: {one.what}: {one.reason}"), file=sys.stderr)
-    return stored.answers()
+    return stored
 
 
 def _run_missing(
-    study: Study, runtime: Runtime, store: StudyStore, listed: Sequence[Asked], answers: Mapping[str, Record]
+    study: Study,
+    runtime: Runtime,
+    store: StudyStore,
+    listed: Sequence[Asked],
+    answers: Mapping[str, Record],
+    stale: Mapping[str, int],
 ) -> int:
     from vqlora.tuning import StudyError, tune_study
 
     try:
-        tally, started, was_interrupted = tune_study(study, runtime, store, listed, answers)
+        tally, started, was_interrupted = tune_study(study, runtime, store, listed, answers, stale)
     except StudyError as error:
         print(f"{study.name}: {error}", file=sys.stderr)
         return FAILED

@@ -117,6 +117,11 @@ class TrialStore:
         content = self.place.read(RECORD)
         return None if content is None else _valid(content)
 
+    def newer_record(self, stale: int | None) -> Record | None:
+        """The record, unless it is that of attempt `stale` or of an earlier one, which does not count."""
+        record = self.record()
+        return record if record is not None and (stale is None or record.attempt > stale) else None
+
     def examples(self, record: Record) -> list[dict[str, Any]]:
         """The rows of a record's attempt, empty where it has none; ValueError where they are broken."""
         content = self.attempt(record.attempt).read(EXAMPLES)
@@ -153,8 +158,8 @@ class StudyStore:
         return [name for name in self.place.folders() if name[0] not in "_."]
 
     def write_asked(self, asked: Mapping[str, Any]) -> None:
-        """Keeps what the study asks: question, axes, objectives, trials."""
-        self.place.write(ASKED, (json.dumps(asked, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+        """Keeps what the study asks: question, axes, objectives, trials; a kill leaves this or what was there."""
+        self.place.replace(ASKED, (json.dumps(asked, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
 
     def asked(self) -> dict[str, Any] | None:
         """What the study asks; None where that was not kept or does not read."""

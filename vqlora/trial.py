@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import platform
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vqlora.asked import Asked
+from vqlora.endings import Interrupted
 from vqlora.ledger import Ledger
 from vqlora.record import Cost, Provenance, Record, Status, record_to_json
 from vqlora.store import ADAPTER, START, StudyStore, TrialStore
@@ -31,15 +33,15 @@ NEWS_PER_TRIAL = 10  # training rows sent on to Tune; the ledger keeps all
 NOWHERE = Provenance(commit=None, dirty=None, versions={}, device="none: never started", platform="")
 
 
-class Interrupted(BaseException):
-    """Ends a trial without a record: it goes on from its checkpoint, later or elsewhere. Not an error of the trial."""
-
-
 class Channel(Protocol):
     """How a running trial reaches its study."""
 
     def send(self, row: Mapping[str, Any]) -> None:
-        """Passes a row on. Raises `vqlora.finetune.Stopped` if the scheduler stops the trial, or `Interrupted`."""
+        """Passes a row on. Raises `vqlora.endings.Stopped` if the scheduler stops the trial, or `Interrupted`."""
+
+    def must_leave(self) -> bool:
+        """Whether the study ends, so that the trial keeps its state and goes. Asked after every step: cheap."""
+        return False
 
     def save(self, ledger: Ledger, step: int, state: bytes) -> None:
         """Keeps a checkpoint of the attempt whose ledger this is."""
@@ -61,6 +63,8 @@ class Keeper:
         self.ledger.add(row)
         if is_validation(row):
             self.ledger.close_part()
+        if self.channel.must_leave():
+            raise Interrupted(f"{self.trial.name}: the study ends")
         if is_news(row, self.steps):
             self.channel.send(row)
 
@@ -143,6 +147,7 @@ def run_trial(
         text = f"{type(error).__name__}: {error}"
         if not isinstance(error, ValueError):
             text = f"{traceback.format_exc().rstrip()}"
+        text += f" (on node {platform.node()})"  # what one node lacks, such as the data, another may have
         outcome = Outcome(status=Status.FAILED, error=text)
     ledger.close_part()
     if plan is not None:

@@ -15,7 +15,7 @@ from ray.tune.execution import class_cache
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule
 
 from vqlora.asked import Asked, ask_points, asked_from_json
-from vqlora.devices import find_devices
+from vqlora.devices import find_devices, groups_taken_back
 from vqlora.isolated import Isolated
 from vqlora.monitor import Monitor, Tally
 from vqlora.options import Runtime
@@ -43,11 +43,16 @@ class StudyError(RuntimeError):
 
 
 def tune_study(
-    study: Study, runtime: Runtime, store: StudyStore, listed: Sequence[Asked], answers: Mapping[str, Record]
+    study: Study,
+    runtime: Runtime,
+    store: StudyStore,
+    listed: Sequence[Asked],
+    answers: Mapping[str, Record],
+    stale: Mapping[str, int],
 ) -> tuple[Tally, list[Asked], bool]:
     """Runs what is not answered: (counts, the searcher's trials, known and started, whether it was interrupted).
 
-    StudyError if no trial can run.
+    stale: {trial: attempt} of records that are no answers to this launch. StudyError if no trial can run.
     """
     scheduler = checked_scheduler(study)
     done = [one for one in listed if one.fingerprint in answers]
@@ -63,7 +68,7 @@ def tune_study(
         heard.append(asked)
 
     heard: list[Asked] = []
-    search = _search(study, listed, answers, hear)
+    search = _search(study, listed, answers, stale, hear)
     if not search.has_work():
         return tally, heard, False
     with ray_connection(runtime):
@@ -79,7 +84,7 @@ def tune_study(
             failure=executor.failure,
             start_limit=runtime.start_limit_seconds,
         )
-        with executor:
+        with groups_taken_back(), executor:
             was_interrupted = _fit(executor, search, scheduler, monitor, store)
         monitor.show(is_last=True)
         _close(store, monitor, executor.name)
@@ -99,7 +104,11 @@ def checked_scheduler(study: Study) -> Any:
 
 
 def _search(
-    study: Study, listed: Sequence[Asked], answers: Mapping[str, Record], on_known: Callable[[Asked], None]
+    study: Study,
+    listed: Sequence[Asked],
+    answers: Mapping[str, Record],
+    stale: Mapping[str, int],
+    on_known: Callable[[Asked], None],
 ) -> StudySearch:
     def in_order(record: Record) -> dict[str, Any]:
         """The record's point with its axes as the space has them: names of trials follow their order."""
@@ -112,6 +121,7 @@ def _search(
         searcher=searcher,
         ask=lambda point: ask_points(study, [point]),
         samples=study.samples,
+        stale=stale,
         on_known=on_known,
         known=[point for point in map(in_order, sorted(answers.values(), key=_start)) if point not in study.points],
     )
@@ -147,6 +157,8 @@ def _fit(executor: Turns | Isolated, search: Any, scheduler: Any, monitor: Monit
     )
     with _signals() as received:
         tuner.fit()
+    if monitor.tally.count(Status.FAILED):  # all at once, it may be, before the monitor looked again
+        monitor.ends_study = monitor.ends_study or executor.failure()
     if monitor.ends_study:
         raise StudyError(f"{monitor.ends_study}\nfinished trials are kept; launch again to run the rest")
     return bool(received)
@@ -199,7 +211,6 @@ def ray_connection(runtime: Runtime) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     variables = {
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": POLL_SECONDS,
-        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(runtime.start_limit_seconds),
         "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process a run; a lost worker goes on from its checkpoint anyway
         "RAY_CHDIR_TO_TRIAL_DIR": "0",  # else a relative --data or --base means another folder in a worker

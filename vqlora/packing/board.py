@@ -117,9 +117,10 @@ class Board:
         self._idle_deaths.clear()
         return "run", waiting[0].asked
 
-    def beat(self) -> None:
-        """A worker lives."""
+    def beat(self) -> bool:
+        """A worker lives; whether it has to leave."""
         self._last_sign = self._clock()
+        return self._is_closed
 
     def send(self, trial: str, worker: str, row: Mapping[str, Any]) -> tuple[Verdict, int]:
         """Takes a row; gives what the worker has to do and the row's number."""
