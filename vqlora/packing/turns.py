@@ -48,8 +48,8 @@ class Turns:
         runtime: Runtime,
         devices: Devices,
         trials: int,
-        extend: Extend,
         obeys_scheduler: bool,
+        extend: Extend = None,
     ) -> None:
         self._label = f"{store.study}/{store.version}"
         self._runtime = runtime
