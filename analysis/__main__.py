@@ -8,6 +8,7 @@ from pathlib import Path
 
 from analysis import evidence as committed
 from analysis import fit_command, frontier_command, report_command, table
+from vqlora.lines import one_line
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -16,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         given.run(given)
     except (ValueError, OSError) as error:
-        print(f"analysis: {error}", file=sys.stderr)
+        print(f"analysis: {one_line(error)}", file=sys.stderr)
         return 2
     return 0
 

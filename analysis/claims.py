@@ -5,7 +5,7 @@ Tests are Student's t on the bootstrap's standard error with its degrees of free
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,9 +42,9 @@ class Margin:
 
     def sentence(self, left: str, right: str, what: str) -> str:
         """What may be said, in words."""
-        known = f"(p {self.p_not_worse:.2g}, margin {self.margin:g}, alpha {self.alpha:g})"
+        known = f"(p {self.p_not_worse:.2g}, margin {self.margin:.3g}, alpha {self.alpha:g})"
         if self.equal:
-            equal = f"(p {self.p_equal:.2g}, margin {self.margin:g}, alpha {self.alpha:g})"
+            equal = f"(p {self.p_equal:.2g}, margin {self.margin:.3g}, alpha {self.alpha:g})"
             return f"{left} equals {right} in {what} within the margin {equal}"
         if self.not_worse:
             return f"{left} is not worse than {right} in {what} by the margin {known}"
@@ -73,16 +73,14 @@ def within_margin(difference: Interval, *, margin: float, direction: str, alpha:
 
 def holm(p_values: ArrayLike) -> Floats:
     """p adjusted so that the chance of any false claim in the family stays at alpha (Holm 1979). NaN stays NaN."""
-    return _adjusted(p_values, lambda ordered, ranks: np.maximum.accumulate(ordered * (len(ordered) + 1 - ranks)))
-
-
-def benjamini_hochberg(p_values: ArrayLike) -> Floats:
-    """p adjusted so that the expected share of false claims among the claims stays at alpha (1995). NaN stays NaN."""
-
-    def step_up(ordered: Floats, ranks: Floats) -> Floats:
-        return np.minimum.accumulate((ordered * len(ordered) / ranks)[::-1])[::-1]
-
-    return _adjusted(p_values, step_up)
+    given = np.asarray(p_values, dtype=np.float64)
+    known = np.flatnonzero(~np.isnan(given))
+    if ((given[known] < 0) | (given[known] > 1)).any():
+        raise ValueError("a p value lies outside of [0, 1]")
+    order = known[np.argsort(given[known], kind="stable")]
+    found = np.full(given.shape, np.nan)
+    found[order] = np.minimum(np.maximum.accumulate(given[order] * np.arange(len(order), 0, -1)), 1.0)
+    return found
 
 
 def tied_with_best(
@@ -99,14 +97,3 @@ def tied_with_best(
     tests = np.array([np.nan if index == best else p for index, p in enumerate(p_values)])
     adjusted = holm(tests)
     return [bool(np.isfinite(score) and not adjusted[index] <= alpha) for index, score in enumerate(scores)]
-
-
-def _adjusted(p_values: ArrayLike, rule: Callable[[Floats, Floats], Floats]) -> Floats:
-    given = np.asarray(p_values, dtype=np.float64)
-    known = np.flatnonzero(~np.isnan(given))
-    if ((given[known] < 0) | (given[known] > 1)).any():
-        raise ValueError("a p value lies outside of [0, 1]")
-    order = known[np.argsort(given[known], kind="stable")]
-    found = np.full(given.shape, np.nan)
-    found[order] = np.minimum(rule(given[order], np.arange(1.0, len(order) + 1)), 1.0)
-    return found

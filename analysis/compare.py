@@ -74,8 +74,11 @@ class Comparison:
         single = ", so the noise between seeds is not in it" if self.difference.over == "clips" else ""
         left_out = f", {self.clips_left_out} clips not scored in every trial left out" if self.clips_left_out else ""
         size = f"{self.pairs} pair{'s' if self.pairs > 1 else ''} x {self.clips} clips"
+        share = f"left higher on {self.clips_won:.0%} of clips"
+        effect = f"; effect size {self.effect_size:.2f} (Cohen's d_z), {share}" if np.isfinite(self.effect_size) else ""
         return (
             f"{self.difference.level:.0%} paired bootstrap, {size}, {self.difference.over} resampled{single}{left_out}"
+            f"{effect}"
         )
 
 

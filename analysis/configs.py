@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from analysis.bootstrap import Interval, seed_noise
-from analysis.draws import mean_intervals
+from analysis.draws import draw_scores, mean_intervals
 from analysis.order import in_order
 from analysis.table import COST_COLUMNS, Evidence, config_name
 from vqlora.record import Record, Status
 
+MOST_DRAWS, FEWER_DRAWS = 1000, 200  # for up to MOST_ROWS configurations, and for more
+MOST_ROWS = 500
 LABELS = {
     "cider": ("CIDEr-D", ""),
     "bleu_4": ("BLEU-4", ""),
@@ -32,9 +34,11 @@ LABELS = {
     "cost.trainable_params": ("trainable parameters", ""),
     "cost.planned_train_peak_gib": ("planned peak memory in training", "GiB"),
     "cost.planned_device_seconds": ("planned time of the trial", "s"),
+    "cost.planned_latency_ms": ("planned latency per clip", "ms"),
     "cost.adapter_bytes": ("adapter", "bytes"),
     "cost.base_bytes": ("base", "bytes"),
     "cost.device_seconds": ("device time, all in all", "s"),
+    "cost.selection_seconds": ("time to choose all frames", "s"),
 }
 
 
@@ -112,6 +116,35 @@ def configurations(evidence: Evidence, *, metric: str) -> list[Config]:
         )
         for (name, device), records in grouped.items()
     ]
+
+
+def score_draws(
+    evidence: Evidence, configs: Sequence[Config], rows: Sequence[int], *, metric: str, split: str
+) -> np.ndarray | None:
+    """[resamples, rows] of the split's score; None where not every one of the rows has per-clip scores."""
+    place = {(configs[row].name, configs[row].device): row for row in rows}
+    own = {
+        record.trial: place[key]
+        for record in finished(evidence)
+        if (key := (config_name(record.point, evidence.axes), record.provenance.device)) in place
+    }
+    scores = common_scores({t: s for t, s in evidence.scores(split=split, metric=metric).items() if t in own})
+    if set(own.values()) != {own[trial] for trial in scores} or not rows:
+        return None
+    untrained = {
+        own[record.trial] for record in finished(evidence) if record.trial in own and method_of(record) == "zero_shot"
+    }
+    trials = sorted(scores, key=lambda trial: own[trial])
+    trained = [trial for trial in trials if own[trial] not in untrained]
+    noise = seed_noise([scores[t] for t in trained], groups=[own[t] for t in trained]) if trained else None
+    return draw_scores(
+        [scores[trial] for trial in trials],
+        groups=[own[trial] for trial in trials],
+        noise=noise,
+        fixed=untrained,
+        rng=np.random.default_rng(0),
+        resamples=MOST_DRAWS if len(rows) <= MOST_ROWS else FEWER_DRAWS,
+    )
 
 
 def common_scores(scores: Mapping[str, Mapping[str, float]]) -> dict[str, list[float]]:

@@ -1,4 +1,4 @@
-"""Evidence in the form that is committed: NAME.jsonl, NAME.examples.jsonl.gz, NAME.study.json; `table.read` reads it.
+"""Evidence as it is committed: NAME.jsonl, .examples.jsonl.gz, .study.json, strips in .gallery; `table.read` reads it.
 
 Equal evidence gives equal bytes.
 """
@@ -29,6 +29,10 @@ def write(evidence: Evidence, folder: Path) -> list[Path]:
     if evidence.asked != Asked():
         written.append(records.with_suffix(".study.json"))
         written[-1].write_text(json.dumps(_asked(evidence.asked), indent=1) + "\n")
+    for name, content in sorted(evidence.gallery.items()):
+        written.append(records.with_suffix(".gallery") / name)
+        written[-1].parent.mkdir(exist_ok=True)
+        written[-1].write_bytes(content)
     return written
 
 

@@ -5,15 +5,12 @@ The data are compressed; nothing of them is markup. What only a kept point needs
 
 from __future__ import annotations
 
-import base64
-import gzip
 import json
-from html import escape
 from typing import Any
 
 import numpy as np
 
-from analysis import figures
+from analysis import figures, page
 from analysis.configs import levels
 from analysis.reproduce import command, settings
 from analysis.results import Results
@@ -52,11 +49,8 @@ def html(evidence: Evidence, found: Results) -> str:
     """The controls and the data; '' where no configuration has finished."""
     if not found.configs:
         return ""
-    packed = {"explore-data": data(evidence, found), "explore-details": details(evidence, found)}
-    scripts = "".join(
-        f'<script type="text/plain" id="{name}">{_packed(plain)}</script>' for name, plain in packed.items()
-    )
-    return CONTROLS + scripts
+    parts = {"explore-data": data(evidence, found), "explore-details": details(evidence, found)}
+    return CONTROLS + "".join(page.packed(name, _text(plain)) for name, plain in parts.items())
 
 
 def data(evidence: Evidence, found: Results) -> dict[str, Any]:
@@ -135,6 +129,5 @@ def _json(value: Any) -> Any:
     return value
 
 
-def _packed(plain: dict[str, Any]) -> str:
-    text = json.dumps(plain, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-    return escape(base64.b64encode(gzip.compress(text.encode(), compresslevel=6, mtime=0)).decode())
+def _text(plain: dict[str, Any]) -> str:
+    return json.dumps(plain, separators=(",", ":"), allow_nan=False, ensure_ascii=False)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from analysis.laws import LAWS, Fit, FitStatus, Law, Objective, fit
+from analysis.laws.power import variance_weights
 from analysis.laws.selection import Form, choose, within_one_se
 from analysis.laws.spread import Spread, spread_of
 
@@ -30,6 +31,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--delta", type=float, default=1e-3, help="of the Huber loss of log residuals; default 1e-3")
     parser.add_argument("--squares", choices=("log", "plain"), help="least squares of such residuals instead")
+    parser.add_argument("--noise", metavar="COLUMN", help="weights, from replicates whose noise may vary with it")
     parser.add_argument("--where", metavar="COLUMN=VALUE", help="only these rows, such as status=done")
     parser.add_argument("--compare", metavar="LAW,...", help="other forms, by how they extrapolate in cost")
     parser.add_argument("--cost", metavar="COLUMN", help="for --compare; default: the product of factors")
@@ -41,17 +43,20 @@ def run(given: argparse.Namespace) -> None:
     law, loss = LAWS[given.law], _loss(given)
     named = _factors(law, given.x)
     together = given.cluster.split(",") if given.cluster else []
-    cost = [given.cost] if given.cost else []
-    rows, left_out = _rows(given, [*named.values(), given.y, *cost], together)
+    more = [column for column in (given.cost, given.noise) if column]
+    rows, left_out = _rows(given, [*named.values(), given.y, *more], together)
     x = [tuple(float(row[column]) for column in named.values()) for row in rows]
     y = [float(row[given.y]) for row in rows]
     clusters = [tuple(row[column] for column in together) for row in rows] if together else x
+    sizes = [float(row[given.noise]) for row in rows] if given.noise else None
     began = time.perf_counter()
-    fitted = fit(law, x, y, loss=loss)
+    weights = variance_weights(y, sizes, clusters=clusters, log=loss.log) if sizes else None
+    fitted = fit(law, x, y, loss=loss, weights=weights)
     spread = None
     if given.bootstrap:
         rng = np.random.default_rng(given.seed)
-        spread = spread_of(fitted, x, y, clusters=clusters, rng=rng, method=given.method, resamples=given.bootstrap)
+        drawn = {"clusters": clusters, "weights": weights, "method": given.method, "resamples": given.bootstrap}
+        spread = spread_of(fitted, x, y, rng=rng, **drawn)
     seconds = time.perf_counter() - began
     print("\n".join(_told(fitted, spread, given.method, left_out, seconds)))
     if given.compare:
@@ -135,7 +140,9 @@ def _told(fitted: Fit, spread: Spread | None, method: str, left_out: int, second
     for name, value in fitted.params.items():
         unit = f" {fitted.law.units[name]}" if name in fitted.law.units else ""
         drawn = f"  [{spread.params[name].low:.6g}, {spread.params[name].high:.6g}]" if spread else ""
-        lines.append(f"  {name:>6} = {value:.6g}{unit}{drawn}")
+        held = fitted.profile.get(name)
+        profile = f"  profile [{held[0]:.6g}, {held[1]:.6g}]" if held else ""
+        lines.append(f"  {name:>6} = {value:.6g}{unit}{drawn}{profile}")
     if fitted.status is FitStatus.NOT_IDENTIFIED:
         lines.append("  other parameters fit as well; do not report these")
     if spread:

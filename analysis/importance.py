@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 MOST_LEVELS = 8  # an axis of more numbers is cut into as many bins of equal counts
 MOST_CELLS = 200_000
+ROUNDING = 1e-12  # a share below it is what arithmetic leaves of nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +121,8 @@ def _share(effect: Floats, cells: int, per_cell: float, total: float) -> float:
     """Variance of the effect over its levels, less what noise of `per_cell` in each cell adds to it, of the total."""
     degrees = float(np.prod([size - 1 for size in effect.shape]))
     by_noise = per_cell * degrees / cells
-    return max(0.0, float((effect**2).mean()) - by_noise) / total if total else 0.0
+    share = max(0.0, float((effect**2).mean()) - by_noise) / total if total else 0.0
+    return share if share > ROUNDING else 0.0
 
 
 def _filled(means: Floats, counts: NDArray[np.intp]) -> Floats:

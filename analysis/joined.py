@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from analysis.counting import LeftOut
 from analysis.order import in_order
-from analysis.table import Asked, Evidence, LeftOut
+from analysis.table import Asked, Evidence
 
 AXIS = "study"
 
@@ -38,6 +39,7 @@ def join(several: Sequence[Evidence]) -> Evidence:
             for record in one.records
         ),
         examples={f"{one.study}/{trial}": rows for one in several for trial, rows in one.examples.items()},
+        gallery={name: strip for one in several for name, strip in one.gallery.items()},
         left_out=tuple(
             LeftOut(what=f"{one.study}: {item.what}", reason=item.reason) for one in several for item in one.left_out
         ),

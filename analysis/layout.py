@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
 
-from analysis import explorer, figures, page
+from analysis import explorer, figures, gallery, page
 from analysis.accounts import counts, left_out, provenance, trial_table
 from analysis.plots import Finding, Plot
 from analysis.report import Report
@@ -23,10 +23,11 @@ def html(report: Report, *, several: Sequence[Report] = (), reload: bool = False
     """
     explored = explorer.html(report.evidence, report.results)
     if several:
-        parts = [_top(report, _title(several)), _verdict(report), explored, _frontier(report), *map(_own, several)]
+        parts = [_top(report, _title(several)), _verdict(report), explored, _frontier(report), _gallery(report)]
+        parts += [*map(_table_section, report.tables), *map(_own, several)]
     else:
         parts = [_top(report, report.name), _verdict(report), _counted(report), explored, _frontier(report)]
-        parts += [_plots(report.plots), _rest(report)]
+        parts += [_theory(report), _plots(report.plots), _gallery(report), _rest(report)]
     library = figures.library() if explored else ""
     title = _title(several) if several else f"{report.name} {report.evidence.version}"
     return page.page(title=title, body="\n".join(parts), library=library, reload=RELOAD_SECONDS if reload else None)
@@ -45,7 +46,7 @@ def _top(report: Report, title: str) -> str:
 def _own(report: Report) -> str:
     """One study among several: ids get its name, so that none occurs twice."""
     plots = [replace(plot, id=f"{report.name}-{plot.id}") for plot in report.plots]
-    parts = [_verdict(report), _counted(report), _plots(plots), _rest(report)]
+    parts = [_verdict(report), _counted(report), _theory(report), _plots(plots), _rest(report)]
     return f'<section class="study"><h1>{escape(report.name)}</h1>{"".join(parts)}</section>'
 
 
@@ -59,6 +60,14 @@ def _frontier(report: Report) -> str:
     if not report.frontier:
         return ""
     return f"<section><h2>What the frontier says</h2>{page.verdict(_said(report.frontier))}</section>"
+
+
+def _theory(report: Report) -> str:
+    """Where the records hold no prediction there is nothing to say."""
+    if not report.theory:
+        return ""
+    held = next(one for one in report.tables if one.id == "forecasts")
+    return f"<section><h2>{held.title}</h2>{page.verdict(_said(report.theory))}{_table(held)}</section>"
 
 
 def _counted(report: Report) -> str:
@@ -91,6 +100,11 @@ def _plots(plots: Sequence[Plot]) -> str:
     return f'<div class="plots">{"".join(drawn)}</div>' if drawn else ""
 
 
+def _gallery(report: Report) -> str:
+    """The command that adds frames names the study's place, which records do not know."""
+    return gallery.html(report.evidence, report.results, again="`vqlora gallery STUDY_OR_RECORDS`")
+
+
 def _rest(report: Report) -> str:
     """Tables, all trials, methods, checklist, provenance."""
     header, rows = trial_table(report.evidence)
@@ -100,17 +114,17 @@ def _rest(report: Report) -> str:
         for place, (what, said) in enumerate(report.checklist, 1)
     ]
     parts = [
-        *(
-            f"<section><h2>{escape(one.title)}</h2>{_table(one)}</section>"
-            for one in report.tables
-            if one.id != "coverage"
-        ),
+        *(_table_section(one) for one in report.tables if one.id not in ("coverage", "forecasts")),
         f"<section><h2>All trials</h2>{page.table(header, rows[:MOST_ROWS])}{many}</section>",
         f"<section><h2>Methods</h2>{page.paragraph(report.methods)}</section>",
         f'<section><h2>What a journal asks</h2><dl class="checklist">{"".join(points)}</dl></section>',
         f"<section><h2>Provenance</h2>{page.table(('what', 'value', 'trials'), provenance(report.evidence))}</section>",
     ]
     return "\n".join(parts)
+
+
+def _table_section(one: Table) -> str:
+    return f"<section><h2>{escape(one.title)}</h2>{_table(one)}</section>"
 
 
 def _table(one: Table) -> str:

@@ -24,6 +24,7 @@ def markdown(report: Report, *, sha256: str) -> str:
         *([_table(("left out", "reason"), left_out(evidence))] if left_out(evidence) else []),
         *(["## What the frontier says", _findings(report.frontier)] if report.frontier else []),
     ]
+    parts += ["## How predictions came true", _findings(report.theory)] if report.theory else []
     for plot in report.plots:
         picture = f"![{_plain(plot.summary)}]({report.name}-{plot.id}.svg)"
         parts += [f"## {_plain(plot.title)}", _plain(plot.summary), picture]

@@ -5,12 +5,13 @@ Whatever the records do not hold is said to be missing; nothing is assumed.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from analysis.configs import label, number
+from analysis.configs import label, levels, number
 from analysis.plots import Answer
 from analysis.reproduce import settings
 from analysis.results import Results
@@ -72,17 +73,21 @@ def checklist(evidence: Evidence, found: Results, answered: Answer) -> list[tupl
     goals = ", ".join(f"{label(name)} {direction}" for name, direction in found.objectives)
     bases = len({record.recipe.get("base") for record in evidence.records})
     answers = (
-        f"{_question(evidence)}; {_axes(evidence)}; {counted(evidence)}",
+        f"{_question(evidence)}; {_axes(evidence)}; {_design(evidence)}; {counted(evidence)}",
         f"bases {_each(evidence, _base)}; {_varied(evidence)}; {_bits(evidence)}",
         f"data {_each(evidence, _data)}; {_clips(evidence, found.metric)} clips on test",
         f"{_schedule(evidence)}; chosen on validation, test scored once at a trial's end",
         f"{_seed_counts(seeds)}; noise pooled over configurations, within which it is taken to be alike",
         f"{label(found.metric)}; {_each(evidence, _vqlora)}; document frequencies frozen from all references",
-        "n, 95% interval and its method stand in the notes; what ties with the best is marked, Holm at 5%",
+        "n, 95% interval and its method stand in the notes; what ties with the best is marked, Holm at 5%; contrasts "
+        "have p before and after Holm, an effect size and the difference that the design finds in 4 of 5 repetitions",
         "; ".join(laws) or "none was fitted",
-        "stated with each law" if laws else "none was fitted",
+        "one form for each score, checked by predicting its highest level; others: `analysis fit --compare`"
+        if laws
+        else "none was fitted",
         f"{goals}; chances by paired resampling; validation flatters its best by {', '.join(luck) or UNKNOWN}; "
-        "duplicates stay, a configuration with a missing value is never on it",
+        "duplicates stay, a configuration with a missing value is never on it; volume with reference and interval, "
+        "budgets and a knee on linear axes stand with it, attainment bands in its figures",
         f"{_each(evidence, _device)}; {number(hours)} device hours in all, failures included; {_how(evidence)}",
         f"not clear of zero: {'; '.join(unclear) or 'nothing'}; {len(evidence.left_out)} left out; bases: {bases}",
         f"commits {_each(evidence, _commit)}; every point has its command; CSV of every table; versions in provenance",
@@ -103,8 +108,15 @@ def _question(evidence: Evidence) -> str:
 
 
 def _axes(evidence: Evidence) -> str:
-    sizes = {axis: list(dict.fromkeys(str(r.point.get(axis)) for r in evidence.records)) for axis in evidence.axes}
-    return "; ".join(f"{axis} in {_listed(values)}" for axis, values in sizes.items())
+    points = [record.point for record in evidence.records]
+    return "; ".join(f"{axis} in {_listed(map(str, levels(points, axis)))}" for axis in evidence.axes)
+
+
+def _design(evidence: Evidence) -> str:
+    """How much of the grid of all axes was tried."""
+    points = {tuple(record.point.get(axis) for axis in evidence.axes) for record in evidence.records}
+    sizes = [len({point[place] for point in points}) for place in range(len(evidence.axes))]
+    return f"{len(points)} of the {math.prod(sizes)} points of their grid"
 
 
 def _each(evidence: Evidence, of: Callable[[Record], str]) -> str:

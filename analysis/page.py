@@ -1,12 +1,14 @@
 """The look of a report: one HTML text that needs nothing else. No files, no evidence; what it says comes from `report`.
 
 Text from records is untrusted: everything is escaped here, and the page's own policy allows only the two scripts whose
-digests it names and no connection at all, so markup that slipped through could neither run nor load anything.
+digests it names and no connection at all, so markup that slipped through could neither run nor load anything. plotly.js
+is 4.8 MB: it lies compressed in the page, which unpacks it (`draw.js`) after its text is there to read.
 """
 
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 from collections.abc import Sequence
 from html import escape
@@ -15,12 +17,13 @@ from pathlib import Path
 Rows = Sequence[Sequence[str]]
 
 ASSETS = Path(__file__).parent / "assets"
-SCRIPTS = ("explore.js", "scatter.js", "parallel.js", "lists.js", "draw.js")
+SCRIPTS = ("explore.js", "scatter.js", "parallel.js", "lists.js", "gallery.js", "draw.js")
 
 
 def page(*, title: str, body: str, library: str, reload: int | None = None) -> str:
     """The whole document. library: plotly.js, or '' for a page without plots; reload: seconds between reloads."""
-    scripts = [library, "".join((ASSETS / name).read_text() for name in SCRIPTS)] if library else []
+    own = "".join((ASSETS / name).read_text() for name in SCRIPTS)
+    scripts = [library, own] if library else []
     digests = " ".join(f"'sha256-{_digest(script)}'" for script in scripts) or "'none'"
     policy = f"default-src 'none'; script-src {digests}; style-src 'unsafe-inline'; img-src data: blob:"
     again = f'<meta http-equiv="refresh" content="{reload}">' if reload else ""
@@ -29,7 +32,7 @@ def page(*, title: str, body: str, library: str, reload: int | None = None) -> s
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">{again}'
         f"<title>{escape(title)}</title><style>{(ASSETS / 'page.css').read_text()}</style>"
     )
-    drawn = "".join(f"<script>{script}</script>" for script in scripts)
+    drawn = f"{packed('library', library)}<script>{own}</script>" if library else ""
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body><main>\n{body}\n</main>{drawn}</body></html>\n'
 
 
@@ -64,6 +67,17 @@ def plot(
         f'<script type="application/json" id="data-{escape(id)}">{figure}</script>'
         f"{folded('The numbers of this plot', table(header, rows) + unshown)}</section>"
     )
+
+
+def plain(text: str) -> str:
+    """Text for a place in markup that is made elsewhere."""
+    return escape(text)
+
+
+def packed(id: str, text: str) -> str:
+    """Text for the page's scripts, compressed; equal text gives equal bytes."""
+    data = base64.b64encode(gzip.compress(text.encode(), compresslevel=6, mtime=0)).decode()
+    return f'<script type="text/plain" id="{escape(id)}">{data}</script>'
 
 
 def not_shown(rows: int) -> str:

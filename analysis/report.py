@@ -10,7 +10,7 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis import effects, methods, tables, verdicts
+from analysis import effects, forecasts, methods, predictions, tables, verdicts
 from analysis.plots import Answer, Finding, Plot
 from analysis.reports import general
 from analysis.results import Results, results
@@ -23,13 +23,15 @@ from vqlora.record import Status
 class Report:
     """All that is said about one study. verdict: answers to its question; frontier: what its frontier allows to say.
 
-    tables: scores, costs, importance, coverage; without a finished trial only the last.
+    theory: how predictions came true, where the records keep any. tables: scores, costs, importance, forecasts,
+    coverage; without a finished trial only the last.
     """
 
     evidence: Evidence
     results: Results
     verdict: Sequence[Finding]
     frontier: Sequence[Finding]
+    theory: Sequence[Finding]
     plots: Sequence[Plot]
     tables: Sequence[Table]
     methods: str
@@ -45,15 +47,18 @@ def report_of(evidence: Evidence) -> Report:
     """The report of a study; its own module in `analysis.reports`, if it has one, gives verdict and plots."""
     found = results(evidence)
     answered = answer(evidence)
-    explained = tables.explained(evidence, found)
+    explained = tables.explained(evidence, found.metric)
     made = [tables.scores(found), tables.costs(found)] if found.configs else []
     made += [tables.importances(found, explained)] if explained else []
+    held = predictions.forecasts(evidence)
+    made += [forecasts.table(held)] if held else []
     return Report(
         evidence=evidence,
         results=found,
         verdict=answered.findings,
         frontier=verdicts.sentences(found),
-        plots=[*answered.plots, *effects.plots(evidence, found, explained)],
+        theory=forecasts.findings(held),
+        plots=[*answered.plots, *effects.plots(evidence, found, explained), *forecasts.plots(held)],
         tables=[*made, tables.coverage(evidence)],
         methods=methods.paragraph(evidence, found, answered),
         checklist=methods.checklist(evidence, found, answered),

@@ -41,46 +41,46 @@ def run(given: argparse.Namespace) -> None:
     if given.watch:
         _watch(given)
         return
-    several = [report_of(one) for one in _read(given)]
-    page = _page(given, several, reload=False)
-    for report in several:
-        for path in _manuscript(given, report, formats, alone=len(several) == 1):
-            print(path.resolve())
-        if given.markdown:
-            print(writing.write_markdown(report, given.markdown, sha256=page[1]).resolve())
-    print(page[0].resolve())
+    whole, parts = _reports(_read(given))
+    path, sha256 = _page(given, whole, parts, reload=False)
+    for report, folder in [(whole, ""), *((part, part.name) for part in parts)]:
+        for written in _manuscript(given, report, formats, folder):
+            print(written.resolve())
+    for report in parts or [whole] if given.markdown else []:
+        print(writing.write_markdown(report, given.markdown, sha256=sha256).resolve())
+    print(path.resolve())
 
 
 def _read(given: argparse.Namespace) -> list[Evidence]:
     return [table.read(where, version=given.version) for where in given.where]
 
 
-def _page(given: argparse.Namespace, several: list[Report], *, reload: bool) -> tuple[Path, str]:
-    """(its path, its SHA-256)."""
+def _reports(several: list[Evidence]) -> tuple[Report, list[Report]]:
+    """The report of one study; of several the one of all their trials together, and each one's own."""
     if len(several) == 1:
-        report, parts = several[0], []
-    else:
-        report, parts = report_of(join([one.evidence for one in several])), several
-    path = given.output or Path(f"{report.name}.html")
-    return path, writing.whole(path, layout.html(report, several=parts, reload=reload).encode())
+        return report_of(several[0]), []
+    return report_of(join(several)), [report_of(one) for one in several]
 
 
-def _manuscript(given: argparse.Namespace, report: Report, formats: list[str], *, alone: bool) -> list[Path]:
-    """Figures, LaTeX and CSV; of several studies each has a folder of its own."""
+def _page(given: argparse.Namespace, whole: Report, parts: list[Report], *, reload: bool) -> tuple[Path, str]:
+    """(its path, its SHA-256)."""
+    path = given.output or Path(f"{whole.name}.html")
+    return path, writing.whole(path, layout.html(whole, several=parts, reload=reload).encode())
+
+
+def _manuscript(given: argparse.Namespace, report: Report, formats: list[str], folder: str) -> list[Path]:
+    """Figures, LaTeX and CSV; of several studies each has a folder of its own below that of all together."""
     written: list[Path] = []
     plots: list[Plot] = list(report.plots)
-
-    def folder(asked: Path) -> Path:
-        return asked if alone else asked / report.name
-
     if given.figures:
-        written += export.write_figures(folder(given.figures), plots=plots, formats=formats)
+        written += export.write_figures(given.figures / folder, plots=plots, formats=formats)
     if given.latex:
         options = {"tables": report.tables, "methods": report.methods, "checklist": report.checklist}
-        pictures = [path for path in written if path.suffix == ".pdf" and not path.stem.endswith("-wide")]
-        written += latex.write(folder(given.latex), figures=pictures, **options)
+        drawn = {path.stem: path for path in written if path.suffix == ".pdf"}
+        pictures = {drawn[plot.id]: plot for plot in plots if plot.id in drawn}
+        written += latex.write(given.latex / folder, name=report.name, figures=pictures, **options)
     if given.csv:
-        written += export.write_csv(folder(given.csv), tables=report.tables, plots=plots)
+        written += export.write_csv(given.csv / folder, tables=report.tables, plots=plots)
     return written
 
 
@@ -93,7 +93,7 @@ def _watch(given: argparse.Namespace) -> None:
         waiting = any(_waits(one) for one in found)
         if now != seen:
             seen = now
-            print(_page(given, [report_of(one) for one in found], reload=waiting)[0].resolve(), flush=True)
+            print(_page(given, *_reports(found), reload=waiting)[0].resolve(), flush=True)
         if not waiting:
             return
         time.sleep(given.interval)

@@ -15,16 +15,15 @@ import numpy as np
 from scipy import stats
 
 from analysis import pareto
-from analysis.bootstrap import seed_noise
-from analysis.chances import on_front, winners_luck
+from analysis.bootstrap import Interval
+from analysis.chances import on_front, volume_interval, winners_luck
 from analysis.claims import tied_with_best
-from analysis.configs import LABELS, Config, common_scores, configurations, finished, label, method_of
-from analysis.draws import draw_scores
+from analysis.configs import LABELS, Config, configurations, label, score_draws
 from analysis.reports import general
-from analysis.table import COST_COLUMNS, Evidence, config_name
+from analysis.table import COST_COLUMNS, Evidence
 
-MOST_DRAWS = 1000
-ENOUGH_DRAWS = 200
+ENOUGH_DRAWS = 200  # of a hypervolume
+MOST_DRAWN_VOLUMES = 500  # configurations
 LESS_IS_BETTER = ("loss",)
 
 
@@ -45,7 +44,8 @@ class Column:
 class Front:
     """One device's frontier in the study's objectives. chances: of its members and others to be on it, by row.
 
-    luck: by how much validation flatters the score of its best, NaN without per-clip scores; draws: how many.
+    worst: of what was measured in each objective, the reference of `volume`. luck: by how much validation flatters the
+    score of its best, NaN without per-clip scores; draws: how many.
     """
 
     device: str
@@ -54,6 +54,8 @@ class Front:
     chances: Mapping[int, float]
     luck: float
     draws: int
+    worst: tuple[float, ...]
+    volume: Interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,54 +145,40 @@ def _front(
     members = tuple(
         row for row, keep in zip(rows, pareto.non_dominated(values, directions=directions), strict=True) if keep
     )
-    draws = _draws(evidence, configs, rows, metric)
+    worst = tuple(
+        float((np.min if direction == "max" else np.max)(values[:, place])) if rows else np.nan
+        for place, direction in enumerate(directions)
+    )
+    draws = score_draws(evidence, configs, rows, metric=metric, split="val")
+    about = {"device": device, "rows": tuple(rows), "members": members, "worst": worst}
     if draws is None:
-        return Front(device=device, rows=tuple(rows), members=members, chances={}, luck=np.nan, draws=0)
+        return Front(**about, chances={}, luck=np.nan, draws=0, volume=_volume(values, None, worst, directions))
     chances = on_front(draws, values[:, 1:], directions=directions)
     return Front(
-        device=device,
-        rows=tuple(rows),
-        members=members,
+        **about,
+        volume=_volume(values, draws, worst, directions),
         chances=dict(zip(rows, chances.tolist(), strict=True)),
         luck=winners_luck(draws, values[:, 0], direction=directions[0]),
         draws=len(draws),
     )
 
 
-def _draws(
-    evidence: Evidence, configs: Sequence[Config], rows: Sequence[int], metric: str, split: str = "val"
-) -> np.ndarray | None:
-    """[resamples, rows] of the split's score; None where not every one of the rows has per-clip scores."""
-    place = {(configs[row].name, configs[row].device): row for row in rows}
-    own = {
-        record.trial: place[key]
-        for record in finished(evidence)
-        if (key := (config_name(record.point, evidence.axes), record.provenance.device)) in place
-    }
-    scores = common_scores({t: s for t, s in evidence.scores(split=split, metric=metric).items() if t in own})
-    if set(own.values()) != {own[trial] for trial in scores} or not rows:
-        return None
-    untrained = {
-        own[record.trial] for record in finished(evidence) if record.trial in own and method_of(record) == "zero_shot"
-    }
-    trials = sorted(scores, key=lambda trial: own[trial])
-    trained = [trial for trial in trials if own[trial] not in untrained]
-    noise = seed_noise([scores[t] for t in trained], groups=[own[t] for t in trained]) if trained else None
-    return draw_scores(
-        [scores[trial] for trial in trials],
-        groups=[own[trial] for trial in trials],
-        noise=noise,
-        fixed=untrained,
-        rng=np.random.default_rng(0),
-        resamples=MOST_DRAWS if len(rows) <= 500 else ENOUGH_DRAWS,
-    )
+def _volume(
+    values: np.ndarray, draws: np.ndarray | None, worst: Sequence[float], directions: Sequence[str]
+) -> Interval:
+    """The hypervolume up to the worst measured; its interval where there are draws, of not too many configurations."""
+    if draws is None or len(values) > MOST_DRAWN_VOLUMES:
+        alone = pareto.hypervolume(values, reference=worst, directions=directions) if len(values) else 0.0
+        return Interval(estimate=alone, low=np.nan, high=np.nan)
+    few = draws[:ENOUGH_DRAWS]
+    return volume_interval(few, values[:, 0], values[:, 1:], reference=worst, directions=directions)
 
 
 def _tied(evidence: Evidence, configs: Sequence[Config], metric: str, direction: str) -> tuple[bool, ...]:
     """Who cannot be told from the best on test: paired draws against it, Holm over all. False without a test score."""
     name = f"test.{metric}"
     rows = [row for row, config in enumerate(configs) if config.has(name)]
-    draws = _draws(evidence, configs, rows, metric, split="test")
+    draws = score_draws(evidence, configs, rows, metric=metric, split="test")
     tied = [False] * len(configs)
     if not rows or draws is None:
         return tuple(tied)

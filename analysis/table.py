@@ -6,8 +6,6 @@ count, each trial once, their per-clip scores, and everything that was left out 
 
 from __future__ import annotations
 
-import gzip
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -18,21 +16,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.counting import MEANS, LeftOut, agreeing, once, unfinished
 from analysis.order import in_order
+from vqlora.annotations import read_json
+from vqlora.clip_rows import clip_rows
 from vqlora.record import Cost, Record, Status, record_from_json
 from vqlora.store import find_study
+from vqlora.strips import GALLERY
 
 OWN_COLUMNS = ("trial", "config", "method", "seed", "status", "device", "skipped", "error")
-MEANS = ("cider", "rouge_l")  # scores of a split that are the mean of its clips
 COST_COLUMNS = tuple(f"cost.{one.name}" for one in fields(Cost) if one.name != "how")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LeftOut:
-    """Something that does not enter fits, comparisons and frontiers, and why."""
-
-    what: str
-    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +40,10 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """A study as read. records: each asked experiment once; examples: {trial: rows of examples.jsonl}."""
+    """A study as read. records: each asked experiment once; examples: {trial: rows of examples.jsonl}.
+
+    gallery: strips of frames as JPEG, see `vqlora.strips`.
+    """
 
     study: str
     version: str
@@ -55,6 +51,7 @@ class Evidence:
     records: tuple[Record, ...]
     examples: Mapping[str, Sequence[Mapping[str, Any]]]
     left_out: tuple[LeftOut, ...]
+    gallery: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -111,6 +108,7 @@ def collect(
     *,
     asked: Asked,
     broken: Sequence[LeftOut] = (),
+    gallery: Mapping[str, bytes] | None = None,
 ) -> Evidence:
     """Valid records -> Evidence; ValueError for none at all and for records of more than one study."""
     if not records:
@@ -120,14 +118,14 @@ def collect(
         raise ValueError(f"records of the studies {studies} are mixed; a report is about one study in one version")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", studies[0][0]):
         raise ValueError(f"study {studies[0][0]!r} names files; use letters, digits, '.', '_' and '-'")
-    kept, repeated = _once(records)
-    agreeing, disagreeing = _agreeing(kept, examples)
+    kept, repeated = once(records)
+    own, disagreeing = agreeing(kept, examples)
     missing = sorted(set(asked.trials) - {record.trial for record in records})
     left_out = [
         *broken,
         *repeated,
         *disagreeing,
-        *(_unfinished(record) for record in kept if record.status is not Status.DONE),
+        *(unfinished(record) for record in kept if record.status is not Status.DONE),
     ]
     left_out += [LeftOut(what=trial, reason="asked for, no record yet") for trial in missing]
     return Evidence(
@@ -135,8 +133,9 @@ def collect(
         version=studies[0][1],
         asked=asked,
         records=kept,
-        examples=agreeing,
+        examples=own,
         left_out=tuple(left_out),
+        gallery=gallery or {},
     )
 
 
@@ -180,57 +179,6 @@ def _row(record: Record, axes: Sequence[str], metrics: Sequence[str]) -> dict[st
     return row | {column: getattr(record.cost, column.removeprefix("cost.")) for column in COST_COLUMNS}
 
 
-def _once(records: Sequence[Record]) -> tuple[tuple[Record, ...], list[LeftOut]]:
-    """Each trial once: a finished attempt before others, then the latest; and each experiment (fingerprint) once."""
-    best: dict[str, Record] = {}
-    left_out: list[LeftOut] = []
-    for record in sorted(records, key=lambda one: (one.status is not Status.DONE, -one.attempt)):
-        chosen = best.setdefault(record.trial, record)
-        if chosen is not record:
-            reason = f"{record.status.value}; attempt {chosen.attempt} of the same trial counts ({chosen.status.value})"
-            left_out.append(LeftOut(what=f"{record.trial}, attempt {record.attempt}", reason=reason))
-    kept: dict[str, Record] = {}
-    for record in sorted(best.values(), key=lambda one: (one.status is not Status.DONE, one.trial)):
-        chosen = kept.setdefault(record.fingerprint, record)
-        if chosen is not record:
-            left_out.append(LeftOut(what=record.trial, reason=f"the same experiment as {chosen.trial}"))
-    return tuple(sorted(kept.values(), key=lambda one: one.trial)), left_out
-
-
-def _agreeing(
-    records: Sequence[Record], examples: Mapping[str, Sequence[Mapping[str, Any]]]
-) -> tuple[dict[str, tuple[Mapping[str, Any], ...]], list[LeftOut]]:
-    """The per-clip scores whose mean is the record's score, and those whose mean is not: they belong to another run."""
-    kept: dict[str, tuple[Mapping[str, Any], ...]] = {}
-    left_out: list[LeftOut] = []
-    for record in records:
-        rows = tuple(examples.get(record.trial, ()))
-        wrong = [text for split in record.metrics for metric in MEANS if (text := _gap(record, rows, split, metric))]
-        if wrong:
-            left_out.append(LeftOut(what=f"per-clip scores of {record.trial}", reason=wrong[0]))
-        elif rows:
-            kept[record.trial] = rows
-    return kept, left_out
-
-
-def _gap(record: Record, rows: Sequence[Mapping[str, Any]], split: str, metric: str) -> str:
-    own = [row["scores"][metric] for row in rows if row["split"] == split and metric in row["scores"]]
-    said = record.metrics[split].get(metric)
-    if not own or said is None or abs(float(np.mean(own)) - said) <= 1e-6 * max(1.0, abs(said)):
-        return ""
-    return f"they average {np.mean(own):.6g} in {metric} on {split}, the record says {said:.6g}"
-
-
-def _unfinished(record: Record) -> LeftOut:
-    words = {
-        Status.STOPPED: "stopped by a scheduler: censored, in no fit",
-        Status.OUT_OF_MEMORY: "out of memory",
-        Status.FAILED: "failed",
-    }
-    first = (record.error or "").strip().splitlines()
-    return LeftOut(what=record.trial, reason=words[record.status] + (f": {first[-1][:200]}" if first else ""))
-
-
 def _read_stored(where: str, version: str | None) -> Evidence:
     store = find_study(where, version)
     stored = store.read()
@@ -243,7 +191,9 @@ def _read_stored(where: str, version: str | None) -> Evidence:
         except ValueError as error:
             broken.append(LeftOut(what=f"per-clip scores of {record.trial}", reason=str(error)))
     try:
-        return collect(stored.records, examples, asked=asked_from_json(store.asked() or {}), broken=broken)
+        asked, strips = asked_from_json(store.asked() or {}), store.place.inside(GALLERY)
+        gallery = _strips({name: strips.read(name) for name in strips.files()})
+        return collect(stored.records, examples, asked=asked, broken=broken, gallery=gallery)
     except ValueError as error:
         raise ValueError(f"{where!r}: {error}") from error
 
@@ -253,15 +203,17 @@ def _read_committed(path: Path) -> Evidence:
         raise ValueError(f"records file {str(path)!r} does not exist; give NAME.jsonl or STORAGE/STUDY")
     records: list[Record] = []
     broken: list[LeftOut] = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
         try:
             records.append(record_from_json(line))
         except (ValueError, TypeError, KeyError) as error:
             broken.append(LeftOut(what=f"line {number}", reason=f"not a valid record: {error}"))
     plain = path.with_suffix(".study.json")
-    asked = asked_from_json(json.loads(plain.read_text()) if plain.is_file() else {})
     try:
-        return collect(records, _examples(path.with_suffix(".examples.jsonl.gz")), asked=asked, broken=broken)
+        asked = asked_from_json(read_json(plain).mapping() if plain.is_file() else {})
+        examples = _examples(path.with_suffix(".examples.jsonl.gz"))
+        gallery = _strips({one.name: one.read_bytes() for one in sorted(path.with_suffix(".gallery").glob("*.jpg"))})
+        return collect(records, examples, asked=asked, broken=broken, gallery=gallery)
     except ValueError as error:
         raise ValueError(f"{str(path)!r}: {error}") from error
 
@@ -269,15 +221,25 @@ def _read_committed(path: Path) -> Evidence:
 def _examples(path: Path) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
     if path.is_file():
-        with gzip.open(path, "rt", encoding="utf-8") as lines:
-            for line in lines:
-                row = json.loads(line)
-                found.setdefault(row.pop("trial"), []).append(row)
+        for row in clip_rows(path.read_bytes()):
+            found.setdefault(str(row.pop("trial", "")), []).append(row)
     return found
+
+
+def _strips(files: Mapping[str, bytes | None]) -> dict[str, bytes]:
+    """Those that are JPEG pictures; what else lies there is not shown."""
+    return {name: content for name, content in sorted(files.items()) if content and content.startswith(b"\xff\xd8\xff")}
 
 
 def asked_from_json(plain: Mapping[str, Any]) -> Asked:
     """A study.json: question, axes {name: values}, objectives [{metric, direction}], trials [{trial, ...}]."""
+    try:
+        return _asked(plain)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"study.json is not as a study writes it ({error}); copy it again or remove it") from error
+
+
+def _asked(plain: Mapping[str, Any]) -> Asked:
     objectives = tuple((str(one["metric"]), str(one["direction"])) for one in plain.get("objectives") or ())
     for metric, direction in objectives:
         if not re.fullmatch(r"(val|cost)\.\w+", metric) or direction not in ("max", "min"):

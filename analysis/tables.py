@@ -158,13 +158,13 @@ def importances(found: Results, answer: Importance) -> Table:
     )
 
 
-def explained(evidence: Evidence, found: Results) -> Importance | None:
-    """The functional ANOVA of the test score, from trained trials only; None where it cannot be asked."""
-    name = f"test.{found.metric}"
+def explained(evidence: Evidence, metric: str, *, without: str = "") -> Importance | None:
+    """The functional ANOVA of the test score, from trained trials but `without`; None where it cannot be asked."""
+    name = f"test.{metric}"
     frame = evidence.done
     if name not in frame:
         return None
-    frame = frame[frame["method"] != "zero_shot"]
+    frame = frame[(frame["method"] != "zero_shot") & (frame["trial"] != without)]
     columns = {axis: [None if value != value else value for value in frame[axis].tolist()] for axis in evidence.axes}
     try:
         return importance(columns, frame[name].tolist())

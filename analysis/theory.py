@@ -1,17 +1,17 @@
-"""Before a trial runs: loss gap of a bit plan, loss against rank, memory, latency; and how well that came true.
+"""Before a trial runs: loss gap of a bit plan, loss against rank, memory and latency. What came true: `predictions`.
 
 Formulas, assumptions and bounds are derived in `THEORY.md` under the same headings. Plain arrays in, numpy only.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Floats = NDArray[np.float64]
+from analysis.agreement import Floats, finite
+
 GIB = 2**30
 
 
@@ -25,23 +25,11 @@ class Gap(NamedTuple):
     bound: float
 
 
-def output_error(error: ArrayLike, inputs: ArrayLike) -> float:
-    """Mean squared error of a layer's output per token, |(W - Q(W)) x|^2.
-
-    error: W - Q(W), [out, in]; inputs: E[x x^T], [in, in], or its diagonal, [in]. ValueError for other shapes.
-    """
-    lost, moments = _array(error, "error"), _array(inputs, "inputs")
-    if lost.ndim != 2 or moments.shape not in ((lost.shape[1],), (lost.shape[1],) * 2):
-        raise ValueError(f"error of shape {lost.shape} and inputs of {moments.shape} are not [out, in] and [in, in]")
-    weighted = lost * moments if moments.ndim == 1 else lost @ moments
-    return float((weighted * lost).sum())
-
-
 def bit_gap(output_errors: ArrayLike, gradient_energies: ArrayLike, widths: ArrayLike, *, tokens: int) -> Gap:
     """The rise of a clip's loss L by a bit plan: tokens / 2 sum_l error_l energy_l / width_l.
 
-    L: log loss summed over the clip's targets; divide the gap by their number for a mean. output_errors: [l] as above
-    at each layer's bits; gradient_energies: E|dL/dy|^2 per token, [l]; widths: the layers' outputs, [l]; tokens: that
+    L: log loss summed over the clip's targets; divide the gap by their number for a mean. Of each layer, [l]:
+    output_errors E|(W - Q(W)) x|^2 per token, gradient_energies E|dL/dy|^2 per token, widths of outputs. tokens: that
     pass the layers for one clip. The bound takes each error to lie along its gradient.
     """
     errors, energies, outputs = (
@@ -58,35 +46,26 @@ def bit_gap(output_errors: ArrayLike, gradient_energies: ArrayLike, widths: Arra
     return Gap(expected=float((aligned / outputs).sum()), bound=float(aligned.sum()))
 
 
-def uniform_error(bits: ArrayLike, *, block: int) -> Floats:
-    """Relative squared error of normal weights rounded evenly between -absmax and absmax of each block.
+def bit_drift(products: ArrayLike) -> float:
+    """The same rise to first order, -sum_l E sum_t g_t d_t; zero at a stationary point, the larger part far from one.
 
-    E[absmax^2] / (3 (2^bits - 2)^2), with 2^bits - 1 levels; E[absmax^2] of `block` standard normal numbers by
-    integration. Bits of at least 2. NF4's code book leaves 28 % less than this at 4 bits and blocks of 64.
+    products: E over clips of a layer's gradient times its output error, summed over the clip's tokens, [l].
     """
-    wide = _array(bits, "bits")
-    if (wide < 2).any() or block < 2:
-        raise ValueError(f"bits {wide.min():g} and block {block}: both must be at least 2")
-    grid = np.linspace(0, 12, 6001)
-    density = np.sqrt(2 / np.pi) * np.exp(-(grid**2) / 2)
-    below = np.minimum(np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2 * np.diff(grid))]), 1.0)
-    largest = float(np.trapezoid(2 * grid * (1 - below**block), grid))
-    return largest / (3 * (2.0**wide - 2) ** 2)
+    return -float(finite(products, "products").sum())
 
 
 # ---- (ii) loss against rank --------------------------------------------------------------------------------------
 
 
-def tail(singular_values: ArrayLike, ranks: ArrayLike, *, total: float | None = None) -> Floats:
-    """Energy that rank r leaves out, sum_{k > r} s_k^2, at each of `ranks`; `total`: the whole energy, if known better.
+def tail(singular_values: ArrayLike, ranks: ArrayLike) -> Floats:
+    """Energy that rank r leaves out, sum_{k > r} s_k^2, at each of `ranks`.
 
     singular_values: of one layer's gradient, [k], in any order. By Eckart and Young no update of that rank keeps more.
     """
     energies = np.sort(_positive(singular_values, "singular_values") ** 2)[::-1]
-    whole = float(energies.sum()) if total is None else total
     kept = np.concatenate([[0.0], np.cumsum(energies)])
     at = np.minimum(_positive(ranks, "ranks").astype(int), energies.size)
-    return np.maximum(whole - kept[at], 0.0)
+    return np.maximum(kept[-1] - kept[at], 0.0)
 
 
 class Tail(NamedTuple):
@@ -96,175 +75,46 @@ class Tail(NamedTuple):
     high: Floats
 
 
-def sketched_tail(first: ArrayLike, second: ArrayLike, ranks: ArrayLike, *, inputs: int) -> Tail:
-    """The tail of a layer's gradient G from two probe sketches Y = G A^T, [out, q], A with random orthonormal rows.
+class Sketch(NamedTuple):
+    """What two probe sketches tell of a gradient G, scaled to it: squared singular values of a sketch, [q], the energy
+    of one along the other's left singular vectors, [q], and the energy of G. Of several layers: their sums."""
 
-    inputs: columns of G. low: the singular values of both sketches, whose head holds energy of the tail too. high: what
-    the directions of one sketch miss of the other. A rank beyond q is refused: the sketch knows nothing of it.
+    own: Floats
+    seen: Floats
+    energy: float
+
+
+def sketched_tail(sketch: Sketch, ranks: ArrayLike) -> Tail:
+    """The tail of a gradient from its sketch. low: of the sketch's own values, whose head holds energy of the tail too.
+
+    high: what the directions of one sketch miss of the other. ValueError for a rank beyond q: nothing is known of it.
     """
-    one, two = _array(first, "first"), _array(second, "second")
-    wanted = _positive(ranks, "ranks").astype(int)
-    if one.shape != two.shape or one.ndim != 2 or wanted.max() > one.shape[1]:
-        raise ValueError(f"sketches {one.shape}, {two.shape} and rank {wanted.max()}: give two [out, q] with q >= rank")
-    scale = inputs / one.shape[1]
-    low, high = np.zeros(wanted.size), np.zeros(wanted.size)
-    for mine, other in ((one, two), (two, one)):
-        left, values, _ = np.linalg.svd(mine, full_matrices=False)
-        low += tail(values, wanted) * scale / 2
-        seen = np.concatenate([[0.0], np.cumsum(((left.T @ other) ** 2).sum(axis=1))])
-        high += ((other**2).sum() - seen[wanted]) * scale / 2
-    return Tail(low=low, high=high)
-
-
-def rank_gap(tails: ArrayLike, curvatures: ArrayLike) -> Floats:
-    """Loss above that of full rank, sum_l tail_l(r) / (2 curvature_l). tails: [l, ranks]; curvatures: [l] or one."""
-    energies, bends = _positive(tails, "tails"), _positive(curvatures, "curvatures")
-    if energies.ndim != 2 or (bends <= 0).any() or bends.shape not in ((), (len(energies),)):
-        raise ValueError(f"tails {energies.shape} and curvatures {bends.shape}: give [layers, ranks] and > 0 per layer")
-    return (energies / (2 * np.broadcast_to(bends, len(energies))[:, None])).sum(axis=0)
-
-
-# ---- (iii) memory and latency ------------------------------------------------------------------------------------
-
-
-def effective_bits(bits: float, *, block: int = 64, scale_bits: float = 32, second_block: int = 0) -> float:
-    """Bits per weight with one scale per block; with second_block scales of 8 bits that share one of scale_bits."""
-    if not second_block:
-        return bits + scale_bits / block
-    return bits + 8 / block + scale_bits / (block * second_block)
-
-
-def training_gib(*, base_bytes: float, trained: float, activation_bytes: float) -> float:
-    """Base; fp32 master, gradient and Adam's two moments of what is trained; activations kept for backward."""
-    return (base_bytes + 16 * trained + activation_bytes) / GIB
-
-
-def inference_gib(*, base_bytes: float, adapter_bytes: float, cache_bytes: float) -> float:
-    """Base, adapter and the cache of keys and values."""
-    return (base_bytes + adapter_bytes + cache_bytes) / GIB
-
-
-def cache_bytes(*, layers: int, heads: int, width: int, tokens: int, value_bytes: float = 2) -> float:
-    """Keys and values of one clip: heads are those of keys, width is a head's."""
-    return 2 * layers * heads * width * tokens * value_bytes
-
-
-@dataclass(frozen=True, kw_only=True)
-class Device:
-    """flops and bytes_per_second: attainable peaks. start_seconds: of each pass, launch and Python."""
-
-    flops: float
-    bytes_per_second: float
-    start_seconds: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.flops <= 0 or self.bytes_per_second <= 0 or self.start_seconds < 0:
-            raise ValueError(f"device {self} needs positive peaks and no negative start")
-
-
-def pass_seconds(device: Device, *, flops: float, bytes_moved: float) -> float:
-    """Roofline of one pass: start + max(flops / peak, bytes / bandwidth); never less on this device."""
-    return device.start_seconds + max(flops / device.flops, bytes_moved / device.bytes_per_second)
-
-
-def latency_ms(
-    device: Device, *, weights: float, weight_bytes: float, prompt: int, generated: int, cache_bytes_per_token: float
-) -> float:
-    """One clip: a pass over the prompt and one for each generated token, which reads all weights and the cache.
-
-    weights: parameters a token passes; prompt: its tokens, frames included. The vision tower is a pass of its own.
-    """
-    whole = pass_seconds(device, flops=2 * weights * prompt, bytes_moved=weight_bytes)
-    for past in range(prompt, prompt + max(generated - 1, 0)):
-        moved = weight_bytes + cache_bytes_per_token * past
-        whole += pass_seconds(device, flops=2 * weights, bytes_moved=moved)
-    return 1e3 * whole
-
-
-# ---- predicted against measured ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Agreement:
-    """Rank correlation with its interval, and measured = slope predicted + intercept.
-
-    beyond_noise: pairs whose measured difference exceeds twice its seed noise; concordant: the share of them that the
-    prediction orders alike, None without any.
-    """
-
-    spearman: float
-    low: float
-    high: float
-    slope: float
-    intercept: float
-    slope_low: float
-    slope_high: float
-    points: int
-    beyond_noise: int
-    concordant: float | None
-
-
-def agreement(
-    predicted: ArrayLike, measured: ArrayLike, *, seed_sd: float, rng: np.random.Generator, resamples: int = 2000
-) -> Agreement:
-    """Predictions against held-out measurements, [n] each; 95 % percentile intervals over configurations.
-
-    seed_sd: the standard deviation of one measurement. ValueError for NaN, for fewer than 5 and for constant values.
-    """
-    x, y = _array(predicted, "predicted"), _array(measured, "measured")
-    if x.shape != y.shape or x.ndim != 1 or x.size < 5:
-        raise ValueError(f"{x.size} predictions of {y.size} measurements; it takes at least 5, one for each")
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
-        raise ValueError("all predictions or all measurements are equal; there is no order to agree on")
-    draws = rng.integers(x.size, size=(resamples, x.size))
-    draws = draws[(np.ptp(x[draws], axis=1) > 0) & (np.ptp(y[draws], axis=1) > 0)]
-    orders = [_correlation(_ranks(x[row]), _ranks(y[row])) for row in draws]
-    slopes = [_slope(x[row], y[row]) for row in draws]
-    apart = np.abs(y[:, None] - y) > 2 * np.sqrt(2) * seed_sd
-    pairs = np.triu(apart, 1)
-    alike = np.sign(x[:, None] - x) == np.sign(y[:, None] - y)
-    slope = _slope(x, y)
-    return Agreement(
-        spearman=_correlation(_ranks(x), _ranks(y)),
-        low=float(np.quantile(orders, 0.025)),
-        high=float(np.quantile(orders, 0.975)),
-        slope=slope,
-        intercept=float(y.mean() - slope * x.mean()),
-        slope_low=float(np.quantile(slopes, 0.025)),
-        slope_high=float(np.quantile(slopes, 0.975)),
-        points=x.size,
-        beyond_noise=int(pairs.sum()),
-        concordant=float(alike[pairs].mean()) if pairs.any() else None,
+    wanted, own, seen = (
+        _positive(one, name) for one, name in ((ranks, "ranks"), (sketch.own, "own"), (sketch.seen, "seen"))
     )
+    if wanted.max() > own.size:
+        raise ValueError(f"rank {wanted.max():g} is beyond the sketch's {own.size} columns; ask for a wider sketch")
+    caught = np.concatenate([[0.0], np.cumsum(seen)])[wanted.astype(int)]
+    return Tail(low=tail(np.sqrt(own), wanted), high=np.maximum(sketch.energy - caught, 0.0))
 
 
-def _ranks(values: Floats) -> Floats:
-    """Ranks from 0, ties at their mean."""
-    _, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts + 1) / 2)[codes]
+# ---- (iii) memory and latency, where other trials are known; where none is, `vqlora.planner` -----------------------
 
 
-def _correlation(x: Floats, y: Floats) -> float:
-    one, two = x - x.mean(), y - y.mean()
-    return float(one @ two / np.sqrt((one @ one) * (two @ two)))
+def other_bits_gib(peak_gib: float, *, base_bytes: float, other_base_bytes: float) -> float:
+    """Peak in training at other bits: activations, gradients and Adam's moments stay, the base changes."""
+    return peak_gib + (other_base_bytes - base_bytes) / GIB
 
 
-def _slope(x: Floats, y: Floats) -> float:
-    centred = x - x.mean()
-    return float(centred @ y / (centred @ centred))
-
-
-def _array(values: ArrayLike, name: str) -> Floats:
-    found = np.array(values, dtype=np.float64)
-    if not np.isfinite(found).all():
-        raise ValueError(
-            f"{name} holds {int((~np.isfinite(found)).sum())} NaN or infinite values; leave them out first"
-        )
-    return found
+def sustained_ms(flops: float, *, flops_per_second: float) -> float:
+    """The roof of arithmetic: how long so many FLOPs take at a rate that the device is known to sustain."""
+    if not flops_per_second > 0:
+        raise ValueError(f"{flops_per_second} FLOPs a second; a rate is positive")
+    return 1e3 * flops / flops_per_second
 
 
 def _positive(values: ArrayLike, name: str) -> Floats:
-    found = _array(values, name)
+    found = finite(values, name)
     if (found < 0).any():
         raise ValueError(f"{name} holds {found.min():g}; it cannot be negative")
     return found

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -38,12 +40,39 @@ def law_of(
     except laws.FitError as error:
         return Finding(sentence=f"law of {what} in {factor}: not answered", basis=str(error), clear=False), None
     spread = _spread(evidence, known, fitted, x, y, metric, block)
+    ahead, checked = _extrapolated(known, x, y, factor, block)
     sentence = effect_sentence(fitted, spread, factor=factor, what=what)
     clear = spread is not None and spread.effect.clear_of_zero
-    notes = [_basis(fitted, spread, factor, block), _found_exponent(evidence, known, x, y, factor, block)]
+    notes = [_basis(fitted, spread, factor, block), ahead, _found_exponent(evidence, known, x, y, factor, block)]
     basis = "; ".join(note for note in [*notes, chosen, _kept_out(evidence)] if note)
     finding = Finding(sentence=sentence, basis=basis, clear=clear)
-    return finding, _chart(known, fitted, spread, metric=metric, factor=factor, block=block, sentence=sentence)
+    chart = _chart(known, fitted, spread, metric=metric, factor=factor, block=block, sentence=sentence)
+    return finding, replace(chart, lines=[*chart.lines, *checked])
+
+
+def _extrapolated(
+    records: Sequence[Record], x: Sequence[float], y: Sequence[float], factor: str, block: str
+) -> tuple[str, list[Line]]:
+    """How the law without its highest level predicts that level, in words and as a line; or why it cannot be asked."""
+    top = max(x)
+    below = [place for place, value in enumerate(x) if value < top]
+    levels = [records[place].point[block] for place in below]
+    try:
+        fitted = laws.fit(laws.LAWS["saturating"], [x[p] for p in below], [y[p] for p in below], blocks=levels)
+    except laws.FitError as error:
+        return f"extrapolation to {factor} {top:g} not checked: {error}", []
+    found: dict[Any, list[float]] = {}
+    for record, value, score in zip(records, x, y, strict=True):
+        if value == top and record.point[block] in fitted.asymptotes:
+            found.setdefault(record.point[block], []).append(score)
+    if set(found) != set(fitted.asymptotes):
+        return f"extrapolation to {factor} {top:g} not checked: not every {block} was tried there", []
+    measured = float(np.mean([np.mean(scores) for scores in found.values()]))  # as the curve, each block once
+    predicted = float(fitted.predict([top])[0])
+    grid = np.geomspace(fitted.low_x[0], top, 60)
+    line = Line(name=f"fitted below {factor} {top:g}", x=grid.tolist(), y=fitted.predict(grid).tolist(), dashed=True)
+    error = f"{predicted / measured - 1:+.1%}" if measured else "no relative error"
+    return f"fitted below {factor} {top:g} it predicts {predicted:.3f} there, measured {measured:.3f} ({error})", [line]
 
 
 def _best_of_cells(
@@ -168,10 +197,6 @@ def _chart(
     sentence: str,
 ) -> Chart:
     grid = np.geomspace(fitted.low_x[0], fitted.high_x[0], 60)
-    bands: list[Band] = []
-    if spread:
-        x, low, high = spread.band_x.tolist(), spread.curve_low.tolist(), spread.curve_high.tolist()
-        bands.append(Band(name=f"{spread.level:.0%} band", x=x, low=low, high=high))
     marks = [
         _marks([one for one in records if one.point[block] == value], metric, factor, f"{block} {value}", style)
         for style, value in enumerate(levels((record.point for record in records), block))
@@ -187,10 +212,19 @@ def _chart(
         rows=[_row(record, metric, factor, block) for record in records],
         marks=marks,
         lines=[Line(name=fitted.law.equation, x=grid.tolist(), y=fitted.predict(grid).tolist())],
-        bands=bands,
+        bands=_bands(spread) if spread else [],
         ticks=sorted({float(record.point[factor]) for record in records}),
         log_x=True,
     )
+
+
+def _bands(spread: Spread) -> list[Band]:
+    """Of the curve, and of one more trial."""
+    level, x = f"{spread.level:.0%}", spread.band_x.tolist()
+    ends = {"of the law": (spread.curve_low, spread.curve_high), "of a trial": (spread.trial_low, spread.trial_high)}
+    return [
+        Band(name=f"{level} {what}", x=x, low=low.tolist(), high=high.tolist()) for what, (low, high) in ends.items()
+    ]
 
 
 def _marks(records: Sequence[Record], metric: str, factor: str, name: str, style: int) -> Marks:

@@ -18,6 +18,8 @@ from analysis.plots import PALETTE, Chart, Grid, Line, Marks, Plot, short
 
 SHAPES = ("o", "s", "D", "^", "P", "X", "*", "h")
 INK = "#333333"
+TALLEST = 20  # signs of a label that stands upright; a longer one would leave no room for the plot
+MOST_SIGNS = 60  # of all labels of an x axis that stand beside each other
 SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "vqlora",
@@ -99,10 +101,13 @@ def _chart(axes: Axes, plot: Chart) -> None:
         axes.set_xscale("log", base=2)
     if plot.ticks:
         axes.set_xticks(plot.ticks, [f"{tick:g}" for tick in plot.ticks])
+    names = [value for marks in plot.marks for value in marks.x if isinstance(value, str)]
+    if len("".join(names)) > MOST_SIGNS and max(map(len, names)) <= TALLEST:
+        axes.tick_params(axis="x", labelrotation=90)
     if plot.from_zero:
         axes.set_ylim(bottom=0)
     if any(axes.get_legend_handles_labels()):
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=8, loc="best")  # unsaid, matplotlib warns where a busy machine is slow
 
 
 def _line(axes: Axes, line: Line) -> None:

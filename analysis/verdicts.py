@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis import pareto
 from analysis.choices import best_within, knee
 from analysis.configs import amount, label
 from analysis.plots import Finding
@@ -61,22 +60,17 @@ def _frontier(found: Results, front: Front, where: str) -> Finding:
     luck = front.luck if found.direction == "max" else -front.luck
     return Finding(
         sentence=f"{count}; {sure} of them in at least 95% of resamples, {open_} others in at least 5%",
-        basis=f"{front.draws} paired resamples of clips and seeds, costs as measured; {_volume(found, front)}; the "
+        basis=f"{front.draws} paired resamples of clips and seeds, costs as measured; {_volume(front)}; the "
         f"best of {len(front.rows)} on validation flatters itself by {luck:+.3f} on average, so its test score counts",
         clear=sure == len(front.members) and not open_,
     )
 
 
-def _volume(found: Results, front: Front) -> str:
+def _volume(front: Front) -> str:
     """The hypervolume with its reference: the worst that was measured, so that it compares within a study only."""
-    names, directions = [name for name, _ in found.objectives], [direction for _, direction in found.objectives]
-    values = np.array([[found.configs[row].values[name] for name in names] for row in front.rows])
-    worst = [
-        float((np.min if direction == "max" else np.max)(values[:, place]))
-        for place, direction in enumerate(directions)
-    ]
-    volume = pareto.hypervolume(values, reference=worst, directions=directions)
-    return f"hypervolume {volume:.4g} up to the worst measured ({', '.join(f'{value:.4g}' for value in worst)})"
+    span = f" [{front.volume.low:.4g}, {front.volume.high:.4g}]" if np.isfinite(front.volume.low) else ""
+    worst = ", ".join(f"{value:.4g}" for value in front.worst)
+    return f"hypervolume {front.volume.estimate:.4g}{span} up to the worst measured ({worst})"
 
 
 def _knees(found: Results, front: Front, where: str) -> Sequence[Finding]:

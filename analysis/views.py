@@ -12,55 +12,65 @@ from typing import Any
 import numpy as np
 
 from analysis import pareto
+from analysis.chances import band
 from analysis.configs import LABELS, Config, amount, label, levels, number
 from analysis.plots import Band, Chart, Grid, Line, Marks
 from analysis.table import Evidence
 from vqlora.record import Status
 
-KEPT = ("adapter kept", "adapter, bytes")  # columns of a frontier's table: what a user takes home
+BAND_WORDS = (
+    " Band: the best test score within each cost, in the middle 95% of resamples; it takes the best of each resample, "
+    "and so lies above a frontier that was chosen once."
+)
+KEPT = ("adapter kept", "adapter, bytes")  # what a user takes home
+FRONTIER_COLUMNS = ("validation", "test", "95% interval", "gap", "on frontier", *KEPT)
 MOST_LINES = 60  # learning curves above that are drawn as a median and a band a group
 MOST_HOVERS = 200  # configurations up to which a frontier's marks carry labels and hovers; the explorer has them all
 SMOOTH = 12  # learning curves: a window of this share of the points; the loss of one small batch is mostly noise
 
 
-def frontier(configs: Sequence[Config], *, metric: str, direction: str, cost: str, group: str, id: str) -> Chart:
+def frontier(
+    configs: Sequence[Config],
+    *,
+    metric: str,
+    direction: str,
+    cost: str,
+    group: str,
+    id: str,
+    draws: np.ndarray | None = None,
+) -> Chart:
     """Test score against a cost; on the frontier is who is not dominated in validation score and cost.
 
-    direction: of the score, 'max' or 'min'; less of a cost is better. Configurations in which one of the three numbers
-    is missing are passed over. ValueError where the costs were measured on different devices.
+    direction: of the score, 'max' or 'min'; less of a cost is better. draws: [resamples, configs] of the test score,
+    for a band. Configurations in which one of the three numbers is missing are passed over. ValueError where the costs
+    were measured on different devices.
     """
     val, test = f"val.{metric}", f"test.{metric}"
-    known = [config for config in configs if config.has(val, test, cost)]
+    places = [place for place, config in enumerate(configs) if config.has(val, test, cost)]
+    known = [configs[place] for place in places]
     pareto.refuse_mixed_devices([cost], [config.device for config in known])
     pairs = [[config.values[val], config.values[cost]] for config in known]
     mask = pareto.non_dominated(np.reshape(pairs, (-1, 2)), directions=(direction, "min"))
     few = len(known) <= MOST_HOVERS
     chosen = {config.name for config, on_front in zip(known, mask, strict=True) if on_front}
     front = sorted((config for config in known if config.name in chosen), key=lambda config: config.values[cost])
+    x, y = [config.values[cost] for config in front], [config.values[test] for config in front]
     marks = [
         _marks([one for one in known if one.point.get(group) == value], group, value, style, cost, metric, chosen, few)
         for style, value in enumerate(levels((config.point for config in known), group))
     ]
-    x, y = [config.values[cost] for config in front], [config.values[test] for config in front]
     return Chart(
         id=id,
         title=f"{label(metric)} against {label(cost)}",
-        summary=_frontier_summary(known, front, metric=metric, direction=direction, cost=cost),
+        summary=_frontier_summary(known, front, metric=metric, direction=direction, cost=cost)
+        + (BAND_WORDS if draws is not None else ""),
         x_label=label(cost, unit=True),
         y_label=f"{label(metric)} on test",
-        header=(
-            "configuration",
-            label(cost, unit=True),
-            "validation",
-            "test",
-            "95% interval",
-            "gap",
-            "on frontier",
-            *KEPT,
-        ),
+        header=("configuration", label(cost, unit=True), *FRONTIER_COLUMNS),
         rows=[_frontier_row(config, metric, cost, config.name in chosen) for config in known],
         marks=marks,
         lines=[Line(name="frontier", x=x, y=y, step=True)],
+        bands=[] if draws is None else [_attained(draws[:, places], known, cost, direction)],
     )
 
 
@@ -169,6 +179,13 @@ def _marks(
         hovers=[hover(config, metric, on_front=config.name in chosen) for config in configs] if few else (),
         style=style,
     )
+
+
+def _attained(draws: np.ndarray, configs: Sequence[Config], cost: str, direction: str) -> Band:
+    """What resamples attain within each cost, as stairs."""
+    found = band(draws, [config.values[cost] for config in configs], directions=(direction, "min"))
+    x, low, high = (np.repeat(ends, 2).tolist() for ends in (found.cost, found.low, found.high))
+    return Band(name=f"{found.level:.0%} of resamples attain", x=x[1:], low=low[:-1], high=high[:-1])
 
 
 def _frontier_summary(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from torch import Tensor
 
 from vqlora.cost import GIB, PROBE_STEPS
 from vqlora.data.example import PROMPTS, Clip, Message
-from vqlora.models.families import VideoLlama3
+from vqlora.models.families import family_of
 from vqlora.models.load import load, meta_model, processor_of
+from vqlora.models.pads import VideoLlama3
 from vqlora.planner import CAPTION
 from vqlora.recipe import Bits, Recipe
+from vqlora.video.frames import ClipFrames
 
 LEAVES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 TEXT = r".*language_model.*\.({})$".format("|".join(LEAVES))
@@ -48,7 +51,8 @@ def measure_peer(row: Row, recipe: Recipe, folder: Path) -> dict[str, Any]:
         torch.cuda.empty_cache()
 
 
-def _measured(row: Row, recipe: Recipe, folder: Path) -> dict[str, Any]:
+def qlora(folder: Path, *, device: str, checkpointing: bool) -> Any:
+    """The checkpoint at 4 bits with LoRA of rank 16 on it."""
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
     from transformers import BitsAndBytesConfig, VideoLlama3ForConditionalGeneration
 
@@ -57,10 +61,14 @@ def _measured(row: Row, recipe: Recipe, folder: Path) -> dict[str, Any]:
         bnb_4bit_compute_dtype=torch.bfloat16,
     )  # fmt: skip
     model: Any = VideoLlama3ForConditionalGeneration.from_pretrained(
-        folder, quantization_config=bits, dtype=torch.bfloat16, device_map={"": 0}
+        folder, quantization_config=bits, dtype=torch.bfloat16, device_map={"": device}
     )
-    model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=row.checkpointing)
-    model = get_peft_model(model, LoraConfig(r=16, lora_alpha=16, target_modules=TEXT, task_type="CAUSAL_LM"))
+    model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=checkpointing)
+    return get_peft_model(model, LoraConfig(r=16, lora_alpha=16, target_modules=TEXT, task_type="CAUSAL_LM"))
+
+
+def _measured(row: Row, recipe: Recipe, folder: Path) -> dict[str, Any]:
+    model = qlora(folder, device="cuda:0", checkpointing=row.checkpointing)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)
     inputs = batch(recipe, row.batch, model.device)
     torch.cuda.reset_peak_memory_stats()
@@ -111,20 +119,25 @@ def _inference(model: Any, recipe: Recipe) -> dict[str, Any]:
 
 def batch(recipe: Recipe, clips: int, device: Any, *, generate: bool = False) -> dict[str, Tensor]:
     """The model's own inputs: tokens, mask, labels, patches of all frames and their grids."""
-    processor, family, store = processor_of(recipe.base), VideoLlama3(), Noise(recipe.frames)
+    processor, family, store = processor_of(recipe.base), family_of("video_llama_3"), Noise(recipe.frames)
     shown = [store.get(Clip(path=str(number))) for number in range(clips)]
     said = (Message(role="user", text=PROMPTS["caption"]), Message(role="assistant", text=CAPTION))
     tokens = family.batch(
         processor, meta_model(recipe.base).config, [clip.times_seconds for clip in shown], [said] * clips,
         size=recipe.frames.size, generate=generate,
     )  # fmt: skip
-    frames = torch.cat([torch.from_numpy(clip.frames) for clip in shown]).permute(0, 3, 1, 2)
-    side, merge = recipe.frames.size // 14, processor.video_processor.merge_size
-    found = {
-        **{name: tensor for name, tensor in tokens.items() if name != "frame_of_token"},
-        "pixel_values_videos": VideoLlama3.patches(processor.video_processor, frames).to(torch.bfloat16),
-        "video_grid_thw": torch.tensor([[recipe.frames.budget, side, side]] * clips),
-        "video_merge_sizes": torch.tensor([merge] * clips),
-        "video_compression_mask": torch.ones(clips * recipe.frames.budget * (side // merge) ** 2, dtype=torch.bool),
-    }
+    found = {name: tensor for name, tensor in tokens.items() if name != "frame_of_token"}
+    found |= pixels(processor.video_processor, shown, torch.bfloat16)
     return {name: tensor.to(device) for name, tensor in found.items()}
+
+
+def pixels(video_processor: Any, clips: Sequence[ClipFrames], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Patches of all frames and their grids, as VideoLlama3's own forward takes them."""
+    frames = torch.cat([torch.from_numpy(clip.frames) for clip in clips]).permute(0, 3, 1, 2)
+    side, merge = frames.shape[-1] // video_processor.patch_size, video_processor.merge_size
+    return {
+        "pixel_values_videos": VideoLlama3.patches(video_processor, frames).to(dtype),
+        "video_grid_thw": torch.tensor([[len(clip.frames), side, side] for clip in clips]),
+        "video_merge_sizes": torch.tensor([merge] * len(clips)),
+        "video_compression_mask": torch.ones(len(frames) * (side // merge) ** 2, dtype=torch.bool),
+    }

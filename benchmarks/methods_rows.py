@@ -80,7 +80,7 @@ class Noise(FrameStore):
     def __init__(self, frames: Frames) -> None:
         self.frames = frames
 
-    def get(self, clip: Clip) -> ClipFrames:
+    def get(self, clip: Clip, query: str | None = None) -> ClipFrames:
         count, size = self.frames.budget, self.frames.size
         generator = np.random.default_rng(int(clip.path))
         return ClipFrames(
@@ -166,12 +166,13 @@ def _trained(row: Row, recipe: Recipe, inputs: Inputs, examples: list[Example]) 
         "step_seconds": seconds,
         "tokens_per_second": tokens / seconds,
         "step_flops": flops,
-        "utilisation": _share_of_peak(flops / seconds, device),
+        "utilisation": share_of_peak(flops / seconds, device),
         "losses": losses,
     }
 
 
-def _share_of_peak(flops_per_second: float, device: torch.device) -> float | None:
+def share_of_peak(flops_per_second: float, device: torch.device) -> float | None:
+    """Of the device's dense bf16 products; None for a device that PEAK_FLOPS does not know."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
     peak = next((value for part, value in PEAK_FLOPS.items() if part in name), None)
     return None if peak is None else flops_per_second / peak

@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 import torch.multiprocessing as processes
+from methods_rows import share_of_peak
 from packing_peer import USUAL, Part, Peer
 
 from vqlora.adapters import Adapted
@@ -39,7 +40,6 @@ from vqlora.recipe import Bits, Frames, Lora, Recipe, Schedule
 from vqlora.warm import Data, Warm
 
 RESULT = Path(__file__).parent / "results" / "packing.json"
-PEAK_FLOPS = 989e12  # of an H100 in bf16
 WARM_UP, TIMED = 2, 5
 LADDER: tuple[tuple[str, frozenset[Part]], ...] = (
     ("usual", USUAL),
@@ -66,7 +66,7 @@ def main() -> None:
     setting = {name: getattr(given, name) for name in ("base", "bits", "frames", "size", "batch")}
     known = json.loads(RESULT.read_text())["rows"] if RESULT.exists() else []
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    setting["device"] = device_name(device)
+    setting |= {"device": device_name(device), "versions": _versions()}
     rows = [row for row in known if all(row[name] == value for name, value in setting.items())]
     done = {(row["side"], row["trials"]) for row in rows}
     for side, trials, measure in _sides(given, device):
@@ -77,7 +77,7 @@ def main() -> None:
         _print(rows[-1])
     usual = next(row["step_seconds"] for row in rows if row["side"] == "usual")
     for row in rows:
-        row["ratio"] = row["trials"] * usual / row["step_seconds"] if row["step_seconds"] else None
+        row["ratio"] = row["trials"] * usual / row["step_seconds"] if usual and row["step_seconds"] else None
     _write([row for row in known if row not in rows] + rows)
     print()
     for row in rows:
@@ -95,13 +95,12 @@ def _sides(given: argparse.Namespace, device: str) -> Iterator[tuple[str, int, C
     def theirs(parts: frozenset[Part]) -> dict[str, Any]:
         return alone(warm.base(wanted, device), warm, warm.data(wanted), wanted, parts)
 
+    for count in given.at_once:  # first, while this process has nothing on the device
+        yield f"{count} processes at once", count, lambda count=count: at_once(given, count)
     for name, parts in LADDER:
         yield name, 1, lambda parts=parts: theirs(parts)
     for trials in given.trials:
         yield "packed", trials, lambda trials=trials: ours(trials)
-    warm.forget_bases()
-    for count in given.at_once:
-        yield f"{count} processes at once", count, lambda count=count: at_once(given, count)
 
 
 def alone(loaded: Loaded, warm: Warm, data: Data, wanted: Recipe, parts: frozenset[Part]) -> dict[str, Any]:
@@ -159,32 +158,35 @@ def packed(loaded: Loaded, warm: Warm, data: Data, wanted: Recipe, trials: int) 
 
 
 def at_once(given: argparse.Namespace, count: int) -> dict[str, Any]:
-    """So many PEFT trials at once, a process each, without checkpointing where that fits: seconds a round."""
+    """So many PEFT trials at once, a process each, no checkpointing: seconds a round. No figures if out of memory."""
     context = processes.get_context("spawn")
-    barrier, out = context.Barrier(count), context.Queue()
-    workers = [context.Process(target=_one_of_many, args=(given, barrier, out)) for _ in range(count)]
-    for worker in workers:
-        worker.start()
-    found = [out.get(timeout=600) for _ in workers]
-    for worker in workers:
-        worker.join()
+    barrier, out = context.Barrier(count), context.SimpleQueue()
+    try:
+        processes.spawn(_one_of_many, (given, barrier, out), nprocs=count)  # one that fails ends the others
+    except processes.ProcessRaisedException as error:
+        if "OutOfMemoryError" not in str(error):
+            raise
+        return {"tokens": None, "step_seconds": None, "peak_gib": None, "mfu": None}
+    found = [out.get() for _ in range(count)]
     peak = sum(row["peak_gib"] or 0.0 for row in found) if torch.cuda.is_available() else None
     return {**found[0], "step_seconds": statistics.mean(row["step_seconds"] for row in found), "peak_gib": peak}
 
 
-def _one_of_many(given: argparse.Namespace, barrier: Any, out: Any) -> None:
+def _one_of_many(_number: int, given: argparse.Namespace, barrier: Any, out: Any) -> None:
     device, warm, wanted = "cuda" if torch.cuda.is_available() else "cpu", Warm(), recipe(given)
     if device == "cpu":
         torch.set_num_threads(1)
     loaded, data = warm.base(wanted, device), warm.data(wanted)
     with _peer(loaded, warm, data, wanted, frozenset({"tower", "head"})) as peer:
         batches = [peer.prepare(_batch(data, wanted, number)) for number in range(3 * (WARM_UP + TIMED))]
-        barrier.wait()  # and each goes on after its timed steps, so that none is timed with fewer beside it
         steps = [lambda batch=batch: peer.step(batch) for batch in batches]
-        out.put(_timed(loaded, batches[0]["tokens"], steps[: WARM_UP + 2 * TIMED]))
-        for step in steps[WARM_UP + 2 * TIMED :]:
+        timed, rest = steps[: WARM_UP + 2 * TIMED], steps[WARM_UP + 2 * TIMED :]
+        barrier.wait()  # and each goes on after its timed steps, so that none is timed with fewer beside it
+        found = _timed(loaded, batches[0]["tokens"], timed, forgiving=False)
+        for step in rest:
             step()
         barrier.wait()
+        out.put(found)
 
 
 def _batch(data: Data, wanted: Recipe, number: int) -> list[Any]:
@@ -192,8 +194,10 @@ def _batch(data: Data, wanted: Recipe, number: int) -> list[Any]:
     return [train[(number * size + place) % len(train)] for place in range(size)]
 
 
-def _timed(loaded: Loaded, tokens: Any, steps: Sequence[Callable[[], object]]) -> dict[str, Any]:
-    """`_summary` of steps that each end with the device's; without figures where they don't fit."""
+def _timed(
+    loaded: Loaded, tokens: Any, steps: Sequence[Callable[[], object]], *, forgiving: bool = True
+) -> dict[str, Any]:
+    """`_summary` of steps that each end with the device's; if forgiving, without figures where they don't fit."""
     seconds: list[float] = []
     if loaded.device.type == "cuda":
         torch.cuda.empty_cache()
@@ -206,7 +210,7 @@ def _timed(loaded: Loaded, tokens: Any, steps: Sequence[Callable[[], object]]) -
             synchronise(loaded.device)
             seconds.append(time.perf_counter() - began)
     except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
+        if not (forgiving and is_out_of_memory(error)):
             raise
         seconds = []
     return _summary(loaded, tokens["input_ids"].shape, seconds, 1)
@@ -224,7 +228,7 @@ def _summary(loaded: Loaded, shape: tuple[int, ...], seconds: list[float], trial
         "tokens": length,
         "step_seconds": median,
         "peak_gib": torch.cuda.max_memory_allocated() / GIB if on_gpu else None,
-        "mfu": 4 * weights * rows * length * trials / median / PEAK_FLOPS if on_gpu else None,
+        "mfu": share_of_peak(4 * weights * rows * length * trials / median, loaded.device),
     }
 
 
@@ -240,13 +244,16 @@ def _print(row: dict[str, Any]) -> None:
     )
 
 
-def _write(rows: list[dict[str, Any]]) -> None:
+def _versions() -> dict[str, str]:
     names = ("torch", "transformers", "peft", "bitsandbytes")
-    versions = {name: version(name) for name in names} | {"python": platform.python_version()}
+    return {name: version(name) for name in names} | {"python": platform.python_version()}
+
+
+def _write(rows: list[dict[str, Any]]) -> None:
     devices = ", ".join(sorted({row["device"] for row in rows}))
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(
-        json.dumps({"benchmark": "packing", "device": devices, "versions": versions, "rows": rows}, indent=1) + "\n"
+        json.dumps({"benchmark": "packing", "device": devices, "versions": _versions(), "rows": rows}, indent=1) + "\n"
     )
 
 

@@ -1,6 +1,8 @@
 """What a user would write without this product: transformers + PEFT + bitsandbytes, one trial, one process.
 
-The model class's own forward on the processor's pixels, the loss over all tokens, torch's AdamW. Used by `packing.py`.
+The loss over all tokens, torch's AdamW; of Video-LLaMA 3 the class's own forward on the processor's pixels, where PEFT
+with checkpointing passes the frozen tower backward too, since it makes every part's embeddings require gradients: that
+is the usual way. Other families' towers run in the step without gradients, which favours the peer.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from methods_peer import pixels
 from torch import Tensor
 
 from vqlora.adapters.lora import lora_config, ranks
@@ -52,7 +55,9 @@ class Peer:
     def close(self) -> None:
         """The base as it was."""
         self.model.unload()
-        self.loaded.model.gradient_checkpointing_disable()
+        if "checkpointing" in self.parts:
+            self.loaded.model.gradient_checkpointing_disable()
+            self.loaded.model.disable_input_require_grads()
         self.loaded.model.eval()
 
     def prepare(self, examples: Sequence[Example]) -> dict[str, Any]:
@@ -60,7 +65,11 @@ class Peer:
         tokens = self.inputs.tokens(examples, [0] * len(examples))
         if "tower" not in self.parts:
             return {"tokens": tokens, "states": self.inputs.states(examples)}
-        return {"tokens": tokens, "pixels": self._pixels(examples)}
+        if self.loaded.model_type != "video_llama_3":
+            return {"tokens": tokens, "examples": examples}
+        clips = [self.inputs.frames(example) for example in examples]
+        found = pixels(self.loaded.processor.video_processor, clips, self.loaded.dtype)
+        return {"tokens": tokens, "pixels": {name: tensor.to(self.loaded.device) for name, tensor in found.items()}}
 
     def step(self, batch: Mapping[str, Any]) -> float:
         """One optimisation step; its loss."""
@@ -76,25 +85,11 @@ class Peer:
     def _loss(self, batch: Mapping[str, Any]) -> Tensor:
         family: Any = self.loaded.family
         model, tokens = self.loaded.model, batch["tokens"]
-        if "head" not in self.parts:
-            return family.loss(model, tokens, batch["states"])
         wanted = {name: tokens[name] for name in ("attention_mask", "labels")}
         if "pixels" in batch:
             return model(input_ids=tokens["input_ids"], **wanted, **batch["pixels"], use_cache=False).loss
-        embeds = family.embed(model, tokens, batch["states"])
+        states = batch["states"] if "states" in batch else self.inputs.states(batch["examples"], fresh=True)
+        if "head" not in self.parts:
+            return family.loss(model, tokens, states)
+        embeds = family.embed(model, tokens, states)
         return model(inputs_embeds=embeds, **wanted, use_cache=False).loss
-
-    def _pixels(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """As VideoLlama3's processor gives them."""
-        family: Any = self.loaded.family
-        processor = self.loaded.processor.video_processor
-        clips = [torch.from_numpy(self.inputs.frames(example).frames).permute(0, 3, 1, 2) for example in examples]
-        side = clips[0].shape[-1] // self.loaded.model.config.vision_config.patch_size
-        grids = [[len(clip), side, side] for clip in clips]
-        pixels = {
-            "pixel_values_videos": torch.cat([family.patches(processor, clip) for clip in clips]),
-            "video_grid_thw": torch.tensor(grids),
-            "video_merge_sizes": torch.tensor([processor.merge_size] * len(clips)),
-        }
-        pixels["pixel_values_videos"] = pixels["pixel_values_videos"].to(self.loaded.dtype)
-        return {name: tensor.to(self.loaded.device) for name, tensor in pixels.items()}

@@ -10,8 +10,8 @@ import torch
 from trials import three_towers
 
 from vqlora.adapters import attach
-from vqlora.models.bits import bits_by_role, check_built, quantised_layer, report, tensors_of
-from vqlora.models.families import Family
+from vqlora.models.bits import check_built, layer_bits, quantised_layer, report, tensors_of
+from vqlora.models.families import family_of
 from vqlora.models.load import Loaded, load
 from vqlora.models.roles import linear_layers
 from vqlora.recipe import Bits, FullFineTune, Lora, Method, ZeroShot
@@ -116,21 +116,18 @@ def test_an_adapter_that_does_not_fit_is_refused() -> None:
         other.load_state(small.state())
 
 
-class ThreeTowers(Family):
-    name, model_type, model_class = "three towers", "qwen2_5_omni_thinker", "Qwen2_5OmniThinkerForConditionalGeneration"
-
-
 def test_an_audio_tower_has_bits_and_ranks_of_its_own() -> None:
     model, bits, cpu = three_towers("cpu"), Bits(plan={"audio": 4, "vision": 8}), torch.device("cpu")
-    plan = bits_by_role(bits, ThreeTowers.model_type)
-    for role, names in linear_layers(model, ThreeTowers.model_type).items():
-        for name in names if plan[role] < 16 else ():
-            model.set_submodule(name, quantised_layer(model.get_submodule(name), plan[role], bits, cpu))
+    family = family_of(model.config.model_type)
+    plan = layer_bits(model, family.model_type, bits)
+    for name, own in plan.items():
+        if own < 16:
+            model.set_submodule(name, quantised_layer(model.get_submodule(name), own, bits, cpu))
     model.requires_grad_(False)
-    found = report(model, ThreeTowers.model_type)
-    check_built(found, bits, ThreeTowers.model_type)
+    found = report(model, family.model_type)
+    check_built(found, plan, bits, family.model_type)
     loaded = Loaded(
-        base="three towers", model=model, processor=None, family=ThreeTowers(), bits=bits, digest="", device=cpu,
+        base="three towers", model=model, processor=None, family=family, bits=bits, digest="", device=cpu,
         dtype=torch.float32, found=found,
     )  # fmt: skip
     adapted = attach(loaded, Lora(rank={"audio": 2, "cross_modal": 3}), seed=0)

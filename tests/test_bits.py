@@ -10,7 +10,16 @@ import pytest
 import torch
 from torch import nn
 
-from vqlora.models.bits import bits_by_role, linear_bytes, model_bytes, quantised_layer, settle, storage_bytes
+from vqlora.models.bits import (
+    bits_by_role,
+    dense_bytes,
+    dense_copies,
+    linear_bytes,
+    model_bytes,
+    quantised_layer,
+    settle,
+    storage_bytes,
+)
 from vqlora.models.load import Loaded, load
 from vqlora.models.roles import linear_layers
 from vqlora.recipe import PRESETS, Bits
@@ -112,6 +121,13 @@ def test_evaluation_changes_neither_the_function_nor_the_stored_weight(bits: int
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     built(x).sum().backward()
     assert x.grad is not None
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_bytes_of_dequantised_copies_are_known_before_they_are_made(preset: str) -> None:
+    model = loaded(BASES[0], preset).model
+    assert dense_bytes(model) == sum(weight.nbytes for weight in dense_copies(model).values())
+    assert bool(dense_bytes(model)) == (preset != "all16")
 
 
 @pytest.mark.parametrize("preset", ["all4", "all8"])

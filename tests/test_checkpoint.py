@@ -25,7 +25,7 @@ from vqlora.recipe import Bits
 WIDE = """
 import sys, torch
 from transformers import VideoLlama3ForConditionalGeneration
-from vqlora.models.sizes import skeleton
+from vqlora.models.skeletons import skeleton
 model, processor = skeleton("videollama3-tiny")
 config = model.config
 config.text_config.update({"hidden_size": 1024, "intermediate_size": 4096})

@@ -16,7 +16,8 @@ from vqlora.doctor import check_cluster
 def test_inspect_shows_every_role_of_a_base(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", "random:videollama3-tiny"]) == 0
     shown = capsys.readouterr().out
-    assert [line.split()[0] for line in shown.splitlines()[1:]] == ["vision", "cross_modal", "text"]
+    assert [line.split()[0] for line in shown.splitlines()[2:5]] == ["vision", "cross_modal", "text"]
+    assert "12 at 4 bits" in shown and "embeddings: model.language_model.embed_tokens" in shown
 
 
 def test_plan_says_less_memory_for_fewer_bits(capsys: pytest.CaptureFixture[str]) -> None:

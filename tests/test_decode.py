@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -16,7 +17,8 @@ import pytest
 from av.stream import Disposition
 from video_files import IDENTITY, TURNS, cut, patch, pictures, write_video
 
-from vqlora.video.decode import DecodeError, probe, read_frames
+from vqlora.video.decode import DecodeError, decode_all, probe, read_clip, read_frames
+from vqlora.video.torchcodec_reader import torchcodec_problem
 
 # Every container and codec that we write, with the settings known to matter. Decord is proven on the first ten.
 WRITTEN = {
@@ -36,6 +38,7 @@ WRITTEN = {
     "mpeg4.mkv": {"codec": "mpeg4", "options": {"b": "2000000"}},
     "mpeg4.avi": {"codec": "mpeg4", "options": {"b": "2000000"}},
     "vp9.webm": {"codec": "libvpx-vp9", "options": {"cpu-used": "8", "deadline": "realtime"}},
+    "av1.mp4": {"codec": "libsvtav1", "options": {"preset": "8", "crf": "1", "svtav1-params": "lp=1"}},
     "h264_open_groups.mp4": {"options": {"x264-params": "open-gop=1:keyint=8:bframes=3"}},
     "h264_intra_refresh.mp4": {"options": {"x264-params": "intra-refresh=1:keyint=12"}},
     "h264_interlaced.mp4": {"options": {"x264-params": "tff=1"}},
@@ -102,15 +105,62 @@ def test_auto_gives_the_pixels_and_times_of_the_reference_for_any_indices(files:
 
 
 @pytest.mark.parametrize("name", PROVEN)
-def test_decord_reads_progressive_h264_in_mp4_by_default(files: Path, name: str):
-    assert read_frames(files / name, [0]).decoder.startswith("decord ")
+def test_decord_gives_the_pixels_of_the_reference_where_it_is_not_refused(files: Path, name: str):
+    info = probe(files / name)
+    indices = sorted({0, 3, 7, 8, 9, info.frames // 2, info.frames - 1} & set(range(info.frames)))
+    got, reference = (read_frames(files / name, indices, decoder, info) for decoder in ("decord", "pyav"))
+    assert got.decoder.startswith("decord ") and reference.decoder.startswith("pyav ")
+    np.testing.assert_array_equal(got.frames, reference.frames)
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_packets_tell_what_decoding_everything_tells(files: Path, name: str):
+    quick, whole = probe(files / name), decode_all(files / name)
+    assert bool(quick.restarts) == (name in PROVEN and "one_frame" not in name)  # one comes out at the file's end only
+    assert replace(quick, restarts=(), first_pts=0) == whole
+    if quick.restarts:
+        in_order = read_frames(files / name, range(whole.frames), "pyav", whole)
+        for index in {0, 5, 9, whole.frames // 2, whole.frames - 1} & set(range(whole.frames)):
+            sought = read_frames(files / name, [index], "pyav", quick)
+            np.testing.assert_array_equal(sought.frames[0], in_order.frames[index])
+
+
+@pytest.mark.parametrize("name", ["h264_many_key_frames.mp4", "h264.mkv", "h264_edit_list.mp4"])
+def test_a_clip_is_read_with_one_choice_from_what_it_holds(files: Path, name: str):
+    info, got = read_clip(files / name, lambda info: [info.frames - 1, 2, info.frames - 9])
+    assert info == probe(files / name)
+    expected = read_frames(files / name, [info.frames - 1, 2, info.frames - 9], "pyav", decode_all(files / name))
+    np.testing.assert_array_equal(got.frames, expected.frames)
+    assert got.times_seconds == expected.times_seconds
 
 
 @pytest.mark.parametrize("name", sorted(set(WRITTEN) - set(PROVEN)))
-def test_decord_is_refused_with_a_reason_and_pyav_reads_instead(files: Path, name: str):
-    assert read_frames(files / name, [0]).decoder.startswith("pyav ")
+def test_decord_is_refused_with_a_reason(files: Path, name: str):
     with pytest.raises(DecodeError, match="decord"):
         read_frames(files / name, [0], "decord")
+
+
+@pytest.mark.skipif(torchcodec_problem() is not None, reason=torchcodec_problem() or "it imports")
+@pytest.mark.parametrize("name", sorted(set(WRITTEN) - {"h264_10_bit.mp4"}))
+def test_torchcodec_gives_the_pixels_of_the_reference_or_refuses(files: Path, name: str):
+    info = probe(files / name)
+    indices = sorted({0, 3, 7, info.frames // 2, info.frames - 1} & set(range(info.frames)))
+    try:
+        got = read_frames(files / name, indices, "torchcodec", info)
+    except DecodeError as error:
+        assert "torchcodec" in str(error)
+        return
+    reference = read_frames(files / name, indices, "pyav", info)
+    assert got.decoder.startswith("torchcodec ") and got.times_seconds == reference.times_seconds
+    assert np.abs(got.frames.astype(int) - reference.frames).max() <= 3  # its own conversion rounds otherwise
+
+
+def test_where_torchcodec_does_not_import_it_is_refused_with_the_reason(files: Path):
+    if torchcodec_problem() is None:
+        assert read_frames(files / "h264.mp4", [], "torchcodec").frames.shape == (0, 112, 112, 3)
+        return
+    with pytest.raises(DecodeError, match="torchcodec does not import"):
+        read_frames(files / "h264.mp4", [0], "torchcodec")
 
 
 def test_avi_is_refused_because_decord_returns_wrong_frames(files: Path):
@@ -209,9 +259,11 @@ def test_what_is_no_video_ends_in_a_decode_error(tmp_path: Path, content: bytes)
 
 
 def test_a_missing_file_a_folder_and_an_address_are_no_files(tmp_path: Path):
-    for path in (tmp_path / "none.mp4", tmp_path, "http://127.0.0.1/clip.mp4"):
+    for path in (tmp_path / "none.mp4", "http://127.0.0.1/clip.mp4"):
         with pytest.raises(DecodeError, match="no such file"):
             probe(path)
+    with pytest.raises(DecodeError, match="holds no picture"):
+        probe(tmp_path)
 
 
 def test_a_picture_and_a_sound_are_no_videos(tmp_path: Path):
@@ -240,7 +292,10 @@ def test_damage_inside_a_file_is_found_and_never_hangs(files: Path, tmp_path: Pa
         raw[place] ^= int(rng.integers(1, 256))
     path = tmp_path / "damaged.mp4"
     path.write_bytes(raw)
-    _assert_refused(path)
+    with pytest.raises(DecodeError, match=r"damaged\.mp4"):
+        decode_all(path)
+    with pytest.raises(DecodeError, match=r"damaged\.mp4"):
+        read_frames(path, range(40))
 
 
 def test_a_header_that_claims_more_than_the_file_holds_is_a_lie(files: Path, tmp_path: Path):

@@ -13,8 +13,9 @@ from vqlora.data.shapes import FPS, SIDE, draw_scene
 from vqlora.data.shapes_text import PROMPT, domain_references
 from vqlora.data.shapes_write import frames_of
 from vqlora.models.conversation import IGNORED
-from vqlora.models.families import EQUAL_FRAMES, family_of
+from vqlora.models.families import family_of
 from vqlora.models.load import Loaded, load
+from vqlora.models.pads import EQUAL_FRAMES
 from vqlora.recipe import Bits
 from vqlora.video.frames import ClipFrames
 
@@ -155,10 +156,7 @@ def test_frames_in_the_text_are_written_as_the_family_s_processor_writes_them() 
     theirs = base.processor(
         text=["<|video_pad|>"], videos=[video], video_metadata=[metadata], do_sample_frames=False, do_resize=False
     )
-    places = [
-        base.family.frame_text(base.processor, base.model.config, SIDE, t, t == here.times_seconds[-1])
-        for t in here.times_seconds
-    ]
+    places = base.family.places(base.processor, base.model.config, SIDE, here.times_seconds)
     assert base.processor.tokenizer("".join(places), add_special_tokens=False).input_ids == list(theirs["input_ids"][0])
 
 

@@ -78,7 +78,9 @@ def test_a_resumed_trial_equals_the_uninterrupted_one_to_the_bit(rows: int, bits
     broken = Kept(break_after=rows)
     with pytest.raises(KeyboardInterrupt):
         run(wanted, progress=broken)
-    resumed = run(wanted, progress=Kept(state=broken.state))
+    going_on = Kept(state=broken.state)
+    resumed = run(wanted, progress=going_on)
+    assert not set(going_on.saved) & set(broken.saved), "a state that is kept is not kept again"
     assert {**facts(resumed), "flops": None, "memory": None} == {**facts(whole), "flops": None, "memory": None}
 
 

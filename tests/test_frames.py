@@ -40,7 +40,7 @@ def test_frames_are_the_resized_ones_at_the_sampled_indices_with_their_times(tmp
     got = FrameStore(tmp_path, FRAMES).get(clip_of(video))
     assert got.indices == (5, 15, 25, 35)
     assert got.times_seconds == (0.625, 1.875, 3.125, 4.375)
-    assert got.decoder.startswith("decord ")
+    assert got.decoder.startswith("pyav ")
     expected = [resize(frame, 56) for frame in read_frames(video, got.indices, "pyav").frames]
     np.testing.assert_array_equal(got.frames, np.stack(expected))
 

@@ -125,5 +125,5 @@ def test_a_trial_under_a_cap_is_written_with_it(tmp_path: Path) -> None:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert record.status is Status.DONE, record.error
     assert record.provenance.memory_cap_gib == 16
-    assert known(record.cost.planned_train_peak_gib) > 0
+    assert known(record.cost.planned_train_peak_gib) > 0 and known(record.cost.planned_latency_ms) > 0
     assert memory_cap_gib("cuda") is None

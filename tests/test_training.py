@@ -91,7 +91,7 @@ def test_two_ranks_train_and_score_like_one(case: str, tmp_path: Path) -> None:
     curve, metrics, trained = first
     whole = safetensors.torch.load(alone.adapter_state or b"")
     for name, value in safetensors.torch.load(trained).items():
-        torch.testing.assert_close(value, whole[name], rtol=1e-2, atol=3 * rate)
+        torch.testing.assert_close(value, whole[name], rtol=0, atol=0.05 * rate)  # a step moves a weight by `rate`
     assert [row["loss"] for row in curve if "loss" in row] == pytest.approx(
         [row["loss"] for row in alone.curve if "loss" in row], rel=1e-5
     )

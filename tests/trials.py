@@ -52,6 +52,7 @@ class Kept(Silent):
         self, *, stop_after: int | None = None, break_after: int | None = None, state: dict[str, Any] | None = None
     ) -> None:
         self.rows: list[dict[str, Any]] = []
+        self.saved: list[int] = []  # steps at which a state was given
         self.state, self.stop_after, self.break_after = state, stop_after, break_after
 
     def report(self, row: dict[str, Any]) -> None:
@@ -63,6 +64,7 @@ class Kept(Silent):
 
     def save(self, state: dict[str, Any]) -> None:
         self.state = state
+        self.saved.append(state["step"])
 
     def restore(self) -> dict[str, Any] | None:
         return self.state

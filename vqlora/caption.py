@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vqlora.lines import one_line
 from vqlora.recall import find_record
 from vqlora.recipe import Recipe
 from vqlora.restore import restored
@@ -30,14 +31,17 @@ def caption_files(where: str, videos: Sequence[str], *, device: str, base: str |
 
 def _caption(adapted: Adapted, recipe: Recipe, videos: Sequence[str]) -> int:
     from vqlora.data.example import PROMPTS, Clip, Example, Message
-    from vqlora.data.sets import default_cache
     from vqlora.evaluation import answer
     from vqlora.inputs import Inputs
+    from vqlora.models.load import load
     from vqlora.states import StateMemory
     from vqlora.video.decode import DecodeError
-    from vqlora.video.frames import FrameStore
+    from vqlora.warm import frame_store
 
-    store = FrameStore(default_cache(), recipe.frames)
+    loaded = adapted.loaded
+    if "vision" in adapted.trained_roles:  # samplers look at the features of the tower as it was
+        loaded = load(loaded.base, recipe.bits, str(loaded.device))
+    store = frame_store(recipe.frames, loaded)
     inputs = Inputs(adapted=adapted, store=store, memory=StateMemory(), language=recipe.language)
     # the assistant's turn is what the model writes; an example needs one to have a last turn
     turns = (Message(role="user", text=PROMPTS[recipe.task]), Message(role="assistant", text=""))
@@ -47,8 +51,8 @@ def _caption(adapted: Adapted, recipe: Recipe, videos: Sequence[str]) -> int:
         try:
             (text,) = answer(inputs, [example], max_new_tokens=recipe.max_new_tokens)
         except DecodeError as error:
-            print(f"vqlora caption: {error}", file=sys.stderr)
+            print(f"vqlora caption: {one_line(error)}", file=sys.stderr)
             failed = 1
             continue
-        print(f"{video}\t{text}", flush=True)
+        print(f"{one_line(video)}\t{one_line(text)}", flush=True)
     return failed

@@ -8,21 +8,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-RECORD_HELP = "a trial's record.json or folder, or FILE.jsonl#TRIAL"
+from vqlora.lines import one_line
+from vqlora.record_commands import add_record_commands, device_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; 0, 1 where something is wrong, or 2 with one line for input that cannot be used."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words[:1] == ["frames"]:  # reads its own options
+    if words[:1] == ["frames"]:  # these two read their own options
         from vqlora.video.cli import frames_command
 
         return frames_command(words[1:])
+    if words[:1] == ["score"]:
+        from vqlora.metrics.command import score_command
+
+        return score_command(words[1:])
     given = _parser().parse_args(words)
     try:
         return given.run(given)
     except ValueError as error:
-        print(f"vqlora: {error}", file=sys.stderr)
+        print(f"vqlora: {one_line(error)}", file=sys.stderr)
         return 2
 
 
@@ -30,9 +35,10 @@ def doctor(given: argparse.Namespace) -> int:
     """Prints every finding, those that are wrong with the way out."""
     from vqlora.doctor import examine
 
-    findings = examine(given.cluster, given.storage)
+    where = {"data": given.data, "base": given.base, "nodes": given.nodes}
+    findings = examine(given.cluster, given.storage, **where)
     for one in findings:
-        print(f"{one.state:5}  {one.what}" + (f"\n       -> {one.mend}" if one.mend else ""))
+        print(f"{one.state:5}  {one_line(one.what)}" + (f"\n       -> {one_line(one.mend)}" if one.mend else ""))
     return int(any(one.state == "wrong" for one in findings))
 
 
@@ -54,6 +60,8 @@ def plan(given: argparse.Namespace) -> int:
 
         print_fitting(recipe, gib_of(given.device_memory))
         return 0
+    if given.equal_memory:
+        return _frames_that_fit(recipe, given.equal_memory, given.device)
     found = planned(recipe, device=given.device)
     print(f"{given.base} at {given.bits}, rank {given.rank} on {given.roles}, {given.frames} frames of {given.size} px")
     print(f"peak memory        {found.peak_gib:10.2f} GiB on {given.device}, {given.batch_size} clips a step")
@@ -64,68 +72,26 @@ def plan(given: argparse.Namespace) -> int:
     return 0
 
 
+def _frames_that_fit(recipe: Any, gib: float, device: str) -> int:
+    """Most frames a clip under each bit plan at equal memory."""
+    from vqlora.equal_memory import most_frames
+
+    print(f"{recipe.base} in {gib:g} GiB on {device}, {recipe.schedule.batch_size} clips a step")
+    print(f"{'bits':8} {'base GiB':>9} {'MiB a frame':>12} {'most frames':>12}")
+    for row in most_frames(recipe, ("all4", "v8t4", "all8", "all16"), gib=gib, device=device):
+        print(f"{row.bits:8} {row.base_gib:>9.3f} {1024 * row.gib_per_frame:>12.2f} {row.frames:>12}")
+    return 0
+
+
 def inspect(given: argparse.Namespace) -> int:
-    """Roles of a base: parameters, linear layers, an example of each."""
-    from vqlora.models.load import meta_model, model_type_of
-    from vqlora.models.roles import linear_layers, parameters_by_role
+    """A base by role, what a bit plan and LoRA would touch, and what its family cannot do."""
+    from vqlora.models.inspection import inspect as inspected
+    from vqlora.models.inspection import lines
+    from vqlora.recipe import Bits
 
-    model_type = model_type_of(given.base)
-    model = meta_model(given.base)
-    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    layers = linear_layers(model, model_type)
-    print(f"{given.base}: {model_type}, {sum(sizes.values()) / 1e6:.1f} million parameters")
-    for role, names in parameters_by_role(model, model_type).items():
-        linear = layers[role]
-        count = sum(sizes[name] for name in names) / 1e6
-        example = f", such as {linear[0]}" if linear else ""
-        print(f"{role:12} {count:10.2f} million parameters, {len(linear):4} linear layers{example}")
+    found = inspected(given.base, Bits.preset(given.bits), rank=given.rank)
+    print("\n".join(lines(found, rank=given.rank)))
     return 0
-
-
-def rerun(given: argparse.Namespace) -> int:
-    """A trial once more, old and new scores side by side; 0 where they agree, else 1."""
-    from vqlora.recall import find_record
-    from vqlora.rerun import rerun as again
-
-    found = find_record(given.record)
-    how = {"seed": given.seed, "base": given.base, "data": given.data, "anyway": given.anyway}
-    return 0 if again(found, device=_device(given), **how) else 1
-
-
-def caption(given: argparse.Namespace) -> int:
-    """Captions of the user's own videos."""
-    from vqlora.caption import caption_files
-
-    return caption_files(given.adapter, given.videos, device=_device(given), base=given.base)
-
-
-def evaluate(given: argparse.Namespace) -> int:
-    """Scores of a kept adapter on a split."""
-    from vqlora.evaluate import evaluate_adapter
-    from vqlora.recall import find_record
-
-    how = {"data": given.data, "split": given.split, "base": given.base}
-    evaluate_adapter(find_record(given.adapter), device=_device(given), **how)
-    return 0
-
-
-def merge(given: argparse.Namespace) -> int:
-    """An adapter multiplied into its 16-bit base, with the change in score."""
-    from vqlora.merge import merge_adapter
-    from vqlora.recall import find_record
-
-    how = {"bits": given.bits, "split": given.split, "base": given.base, "data": given.data}
-    merge_adapter(find_record(given.adapter), Path(given.folder).expanduser(), device=_device(given), **how)
-    return 0
-
-
-def train(given: argparse.Namespace) -> int:
-    """A record's recipe further, or on other data."""
-    from vqlora.further import further
-    from vqlora.recall import find_record
-
-    how = {"steps": given.steps, "storage": given.storage, "data": given.data, "base": given.base}
-    return further(find_record(given.source), device=_device(given), rate=given.rate, anew=given.anew, **how)
 
 
 def shapes(given: argparse.Namespace) -> int:
@@ -140,22 +106,85 @@ def shapes(given: argparse.Namespace) -> int:
     return 0
 
 
-def _device(given: argparse.Namespace) -> str:
-    if given.device:
-        return given.device
-    from vqlora.preview import planned_device
+def gallery(given: argparse.Namespace) -> int:
+    """Frames for a study's report, where its clips are at hand; 1 where some are missing."""
+    from vqlora.gallery import write_gallery
 
-    return planned_device()
+    written, reasons = write_gallery(given.where)
+    print(f"{written} strips of frames written")
+    for reason in reasons:
+        print(f"missing: {one_line(reason)}")
+    return int(bool(reasons))
+
+
+def allocate(given: argparse.Namespace) -> int:
+    """Ranks per group of layers at a budget of parameters."""
+    from vqlora.allocate import allocate_command
+    from vqlora.recipe import Bits, Frames, Recipe, Schedule, ZeroShot
+
+    recipe = Recipe(
+        base=given.base,
+        data=given.data,
+        method=ZeroShot(),
+        bits=Bits.preset(given.bits),
+        frames=Frames(budget=given.frames, size=given.size),
+        schedule=Schedule(steps=0, batch_size=given.batch_size),
+    )
+    return allocate_command(recipe, budget=given.budget, device=device_of(given), file=Path(given.file).expanduser())
+
+
+def bits(given: argparse.Namespace) -> int:
+    """The bit plan of smallest expected loss under a budget of bytes."""
+    from vqlora.bit_plan import bits_command
+    from vqlora.recipe import Bits, Frames, Recipe, Schedule, ZeroShot
+
+    recipe = Recipe(
+        base=given.base,
+        data=given.data,
+        method=ZeroShot(),
+        bits=Bits.preset("all16"),
+        frames=Frames(budget=given.frames, size=given.size),
+        schedule=Schedule(steps=0, batch_size=given.batch_size),
+    )
+    return bits_command(recipe, budget_mib=given.budget, device=device_of(given), file=Path(given.file).expanduser())
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vqlora", description="Studies of QLoRA on video-language models: the tools.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_tools(commands)
+    _add_plan(commands)
+    _add_allocate(commands)
+    add_record_commands(commands)
+    return parser
+
+
+def _add_tools(commands: Any) -> None:
     one = commands.add_parser("doctor", help="what is installed, what is wrong, and how to mend it")
     one.add_argument("--cluster", metavar="ADDRESS", help="a Ray dashboard, such as http://127.0.0.1:8265")
     one.add_argument("--storage", metavar="PLACE", help="a folder, s3://... or gs://...")
+    one.add_argument("--data", metavar="NAME:PATH", help="how complete a data set is")
+    one.add_argument("--base", metavar="BASE", help="whether a base's files are whole")
+    one.add_argument("--nodes", action="store_true", help="every node of the Ray cluster, not this machine alone")
     one.set_defaults(run=doctor)
     commands.add_parser("frames", help="the frames of a video that a sampler takes, with their times")
+    commands.add_parser("score", help="scores of any system's captions, retrieval, answers or events")
+    one = commands.add_parser("shapes", help="write the embedded clips as a folder in MSR-VTT's layout")
+    one.add_argument("folder", metavar="FOLDER", help="new or empty")
+    one.add_argument("--preset", default="tiny", help="tiny, small, full or long (%(default)s)")
+    one.add_argument("--size", type=int, default=112, help="side in pixels, a multiple of 112 (%(default)s)")
+    one.set_defaults(run=shapes)
+    one = commands.add_parser("gallery", help="frames of a study's clips for its report")
+    one.add_argument("where", metavar="STUDY_OR_RECORDS", help="STORAGE/STUDY or NAME.jsonl")
+    one.set_defaults(run=gallery)
+    one = commands.add_parser("inspect", help="a base by role, and what bits and adapters would touch")
+    one.add_argument("base", metavar="BASE", help="embedded:NAME, random:NAME, a folder or a hub id")
+    one.add_argument("--bits", default="all4", help="bit plan (%(default)s)")
+    one.add_argument("--rank", type=int, default=16, help="LoRA rank (%(default)s)")
+    one.set_defaults(run=inspect)
+
+
+def _add_plan(commands: Any) -> None:
     one = commands.add_parser("plan", help="estimate the peak memory of a fine-tune")
     one.add_argument("base", metavar="BASE", help="embedded:NAME, random:NAME, a folder or a hub id")
     one.add_argument("--bits", default="all4", help="bit plan (%(default)s)")
@@ -169,53 +198,30 @@ def _parser() -> argparse.ArgumentParser:
         "--checkpointing", action="store_true", help="keep each block's input only, compute the rest again"
     )
     one.add_argument("--device-memory", metavar="SIZE", help="such as 24GiB: which methods, bits and frames fit it")
+    one.add_argument("--equal-memory", type=float, metavar="GIB", help="the most frames in so much, for each bit plan")
     one.set_defaults(run=plan)
-    one = _record_command(commands, "rerun", "a trial once more from its record: old and new scores side by side")
-    one.add_argument("record", metavar="RECORD", help=RECORD_HELP)
-    one.add_argument("--seed", type=int, metavar="S", help="another seed than the record's")
-    one.add_argument("--data", metavar="DATA", help="where the same data lie now, if elsewhere")
-    one.add_argument("--anyway", action="store_true", help="run although data or base changed")
-    one.set_defaults(run=rerun)
-    one = _record_command(commands, "caption", "captions of your own videos by an adapter that a study kept")
-    one.add_argument("adapter", metavar="ADAPTER", help="an adapter's or a trial's folder")
-    one.add_argument("videos", metavar="VIDEO", nargs="+")
-    one.set_defaults(run=caption)
-    one = _record_command(commands, "evaluate", "what a kept adapter scores on a split, of other data too")
-    one.add_argument("adapter", metavar="ADAPTER", help="an adapter's or a trial's folder")
-    _split_options(one, "test")
-    one.set_defaults(run=evaluate)
-    one = _record_command(commands, "merge", "multiply an adapter into its 16-bit base; says what it does to the score")
-    one.add_argument("adapter", metavar="ADAPTER", help="an adapter's or a trial's folder")
-    one.add_argument("folder", metavar="FOLDER", help="new or empty; a base like any other afterwards")
-    one.add_argument("--bits", default="all16", metavar="PLAN", help="of the merged weights; only all16 can be")
-    _split_options(one, "val")
-    one.set_defaults(run=merge)
-    one = _record_command(commands, "train", "train a record's adapter further, or on other data")
-    one.add_argument("--from", dest="source", metavar="RECORD", required=True, help=RECORD_HELP)
-    one.add_argument("--steps", type=int, metavar="N", required=True, help="optimisation steps")
-    one.add_argument("--data", metavar="DATA", help="another data set (the record's)")
-    one.add_argument("--rate", type=float, metavar="R", help="peak learning rate (the record's)")
-    one.add_argument("--anew", action="store_true", help="from the base, not from the record's adapter")
-    one.add_argument("--storage", default="./runs", metavar="PLACE", help="folder, s3:// or gs:// (%(default)s)")
-    one.set_defaults(run=train)
-    one = commands.add_parser("shapes", help="write the embedded clips as a folder in MSR-VTT's layout")
-    one.add_argument("folder", metavar="FOLDER", help="new or empty")
-    one.add_argument("--preset", default="tiny", help="tiny, small, full or long (%(default)s)")
-    one.add_argument("--size", type=int, default=112, help="side in pixels, a multiple of 112 (%(default)s)")
-    one.set_defaults(run=shapes)
-    one = commands.add_parser("inspect", help="roles, parameters and linear layers of a base")
+
+
+def _add_allocate(commands: Any) -> None:
+    one = _measuring(
+        commands, "allocate", "ranks per group of layers at a budget of parameters, by several rules", "allocation.json"
+    )
+    one.add_argument("--budget", type=int, required=True, metavar="P", help="parameters of all adapters")
+    one.add_argument("--bits", default="all4", help="bit plan (%(default)s)")
+    one.set_defaults(run=allocate)
+    one = _measuring(commands, "bits", "the bit plan of smallest expected loss under a budget of bytes", "bits.json")
+    one.add_argument("--budget", type=float, required=True, metavar="MIB", help="MiB of all linear layers")
+    one.set_defaults(run=bits)
+
+
+def _measuring(commands: Any, name: str, text: str, file: str) -> argparse.ArgumentParser:
+    """A command that passes training clips through a base and writes a file."""
+    one: argparse.ArgumentParser = commands.add_parser(name, help=text)
     one.add_argument("base", metavar="BASE", help="embedded:NAME, random:NAME, a folder or a hub id")
-    one.set_defaults(run=inspect)
-    return parser
-
-
-def _record_command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
-    one = commands.add_parser(name, help=text)
-    one.add_argument("--base", metavar="BASE", help="where the same base lies now, if elsewhere")
+    one.add_argument("--data", required=True, metavar="D", help="whose training clips are measured on")
+    one.add_argument("--frames", type=int, default=8, help="frames a clip (%(default)s)")
+    one.add_argument("--size", type=int, default=112, help="frame side in pixels (%(default)s)")
+    one.add_argument("--batch-size", type=int, default=8, help="clips of one pass (%(default)s)")
     one.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 (a GPU where there is one)")
+    one.add_argument("--file", default=file, help="what is written (%(default)s)")
     return one
-
-
-def _split_options(one: argparse.ArgumentParser, split: str) -> None:
-    one.add_argument("--data", metavar="DATA", help="shapes:PRESET, msrvtt:FOLDER, ... (the record's)")
-    one.add_argument("--split", choices=("train", "val", "test"), default=split, help="whose clips (%(default)s)")

@@ -89,9 +89,7 @@ class LivePeak(TorchDispatchMode):
         storage = tensor.untyped_storage()
         self._live[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
         self._total += storage.nbytes()
-        if self._total > self.peak * (
-            1 + self.tolerance
-        ):  # the dead are counted out only when they would make a new peak
+        if self._total > self.peak * (1 + self.tolerance):  # the dead are counted out only for a new peak
             self._live = {key: entry for key, entry in self._live.items() if not entry[0].expired()}
             self._total = sum(size for _, size in self._live.values())
             self.peak = max(self.peak, self._total)
@@ -255,5 +253,6 @@ def how(device: torch.device, fields: Mapping[str, Any]) -> dict[str, str]:
         "adapter_bytes": "trained parameters in fp32 as a safetensors file",
         "base_bytes": "weights and quantisation constants as stored on the device",
         "device_seconds": "wall seconds of the trial x devices",
+        "selection_seconds": "signals, features and choice of all clips' frames, when they were first made",
     }
     return {name: texts[name] for name, value in fields.items() if value is not None and name in texts}

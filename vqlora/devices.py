@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import ray
+import yaml
+from ray import PlacementGroupID
+from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
 from vqlora.options import Runtime
 
 DRIVER_SHARE = 0.01  # of a CPU: drivers must not hold what their workers wait for
 SAFE_NODE = "study_driver"  # a custom resource of nodes that stay: see cluster.yaml
+CONTROLLER_RETRIES = 2  # of a Train run whose workers could not be started; Ray's default is without end
+BOOTSTRAP = "~/ray_bootstrap_config.yaml"
 WORKER_CPU = 0.9  # leaves room for the drivers' shares beside one worker per core
 
 
@@ -49,6 +59,11 @@ def find_devices(runtime: Runtime) -> Devices:
     return Devices(per_worker=per_worker, count=max(count, wanted), is_gpu=bool(gpus))
 
 
+def limit_starts(seconds: float) -> None:
+    """Of Train runs that this process starts: how long they wait for their workers in all, every retry included."""
+    os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(seconds / (CONTROLLER_RETRIES + 1))
+
+
 def driver_resources() -> dict[str, float]:
     """Of a process that only watches a trial: on a safe node where the cluster names some."""
     if ray.cluster_resources().get(SAFE_NODE):
@@ -56,10 +71,41 @@ def driver_resources() -> dict[str, float]:
     return {"cpu": DRIVER_SHARE}
 
 
+@contextmanager
+def groups_taken_back() -> Iterator[None]:
+    """Removes the placement groups that this job asks for inside and still has at the end.
+
+    Ray keeps those of a study that ended starved, or of a Train run whose controller was killed, until the job ends.
+    """
+    before = _groups()
+    try:
+        yield
+    finally:
+        for name in _groups() - before:
+            remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(name))))
+
+
+def _groups() -> set[str]:
+    """Ids of this job's placement groups; they end in that of the job."""
+    job = ray.get_runtime_context().get_job_id()
+    table = placement_group_table()
+    return {name for name, group in table.items() if name.endswith(job) and group["state"] != "REMOVED"}
+
+
 def _offered() -> dict[str, float]:
-    """The most that the cluster has or an autoscaler may add, by resource."""
+    """The most that the cluster has or an autoscaler may add, by resource.
+
+    Ray 2.60's own autoscaler never tells the cluster what it may add, so the file that `ray up` leaves on the head,
+    where drivers run, says it.
+    """
     from ray._private.state import state  # no public name in 2.60
 
     total = ray.cluster_resources()
-    later = state.get_max_resources_from_cluster_config() or {}
-    return {name: max(total.get(name, 0.0), float(later.get(name, 0.0))) for name in {*total, *later}}
+    later: Counter[str] = Counter(state.get_max_resources_from_cluster_config() or {})
+    file = Path(BOOTSTRAP).expanduser()
+    config: dict[str, Any] = yaml.safe_load(file.read_text()) if file.is_file() else {"available_node_types": {}}
+    for node in config["available_node_types"].values():
+        count = min(node.get("max_workers", config["max_workers"]), config["max_workers"])
+        for name, amount in (node.get("resources") or {}).items():
+            later[name] += int(amount) * count
+    return {name: max(total.get(name, 0.0), float(later[name])) for name in {*total, *later}}

@@ -1,36 +1,61 @@
-"""`vqlora doctor`: what is installed, what devices there are, and whether a cluster lets this client in."""
+"""`vqlora doctor`: what each machine has and lacks (`node`), and whether a cluster lets this client in."""
 
 from __future__ import annotations
 
 import os
-import sys
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-PACKAGES = ("ray", "torch", "transformers", "peft", "bitsandbytes", "optuna", "decord", "av", "plotly", "pyarrow")
+from vqlora.node import Finding, examine_node
+
 TIMEOUT_SECONDS = 10.0
+NODE_TIMEOUT_SECONDS = 600.0  # for a node to import everything and open a data set
 
 
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One line of the examination. mend: what to type or set, where something is wrong."""
-
-    state: Literal["ok", "wrong", "note"]
-    what: str
-    mend: str = ""
-
-
-def examine(cluster: str | None = None, storage: str | None = None) -> list[Finding]:
-    """This machine, and the cluster and storage if named. Takes no device."""
-    findings = [_python(), *map(_package, PACKAGES), _devices(), _cache()]
-    if storage is not None:
-        findings.append(_storage(storage))
+def examine(
+    cluster: str | None = None,
+    storage: str | None = None,
+    *,
+    data: str | None = None,
+    base: str | None = None,
+    nodes: bool = False,
+) -> list[Finding]:
+    """This machine or, with `nodes`, each one of the Ray cluster that this machine belongs to. Takes no device."""
+    findings = examine_nodes(data, base, storage) if nodes else examine_node(data, base, storage)
     if cluster is not None:
         findings.append(check_cluster(cluster))
+    return findings
+
+
+def examine_nodes(data: str | None, base: str | None, storage: str | None) -> list[Finding]:
+    """Findings of every living node, its address before each; one that does not answer is a finding."""
+    import ray
+    from ray.exceptions import RayError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    try:
+        ray.init(address="auto", ignore_reinit_error=True, log_to_driver=False)
+    except (ConnectionError, RuntimeError) as error:
+        raise ValueError(
+            f"no Ray cluster on this machine ({error}); run `vqlora doctor --nodes` on a node of it"
+        ) from error
+    look: Any = ray.remote(num_cpus=0)(examine_node)
+    findings = []
+    for node in ray.nodes():
+        name = node["NodeManagerAddress"]
+        if not node["Alive"]:
+            findings.append(Finding(state="wrong", what=f"node {name} is not alive", mend="ray status"))
+            continue
+        strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        try:
+            answer = look.options(scheduling_strategy=strategy).remote(data, base, storage)
+            found = ray.get(answer, timeout=NODE_TIMEOUT_SECONDS)
+        except RayError as error:
+            found = [Finding(state="wrong", what=f"does not answer: {str(error).splitlines()[0]}", mend="ray status")]
+        findings += [replace(one, what=f"{name}: {one.what}") for one in found]
     return findings
 
 
@@ -81,46 +106,3 @@ def _headers() -> dict[str, str]:
     if not token and path.is_file():
         token = path.read_text().strip()
     return {"Authorization": f"Bearer {token}"} if token else {}
-
-
-def _python() -> Finding:
-    found = ".".join(map(str, sys.version_info[:3]))
-    if (3, 11) <= sys.version_info < (3, 13):
-        return Finding(state="ok", what=f"Python {found}")
-    return Finding(state="wrong", what=f"Python {found}", mend="use Python 3.11 or 3.12")
-
-
-def _package(name: str) -> Finding:
-    try:
-        return Finding(state="ok", what=f"{name} {version(name)}")
-    except PackageNotFoundError:
-        return Finding(state="wrong", what=f"{name} is not installed", mend="pip install -e .")
-
-
-def _devices() -> Finding:
-    import torch
-
-    if not torch.cuda.is_available():
-        return Finding(state="note", what=f"no GPU; {os.cpu_count()} CPU cores")
-    names = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
-    return Finding(state="ok", what=", ".join(f"{one.name} {one.total_memory / 2**30:.0f} GiB" for one in names))
-
-
-def _cache() -> Finding:
-    from vqlora.data.sets import default_cache
-
-    folder = default_cache()
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    if os.access(existing, os.W_OK):
-        return Finding(state="ok", what=f"cache {folder}")
-    return Finding(state="wrong", what=f"cache {folder} cannot be written", mend="export VQLORA_CACHE=FOLDER")
-
-
-def _storage(storage: str) -> Finding:
-    from vqlora.storage import open_place
-
-    try:
-        open_place(storage).check_writable()
-    except ValueError as error:
-        return Finding(state="wrong", what=str(error), mend="see the message")
-    return Finding(state="ok", what=f"storage {storage} can be written")

@@ -20,7 +20,7 @@ def evaluate_adapter(
 
     recipe = replace(found.recipe, data=data or found.recipe.data)
     check_base(found, base or recipe.base)
-    opened = Warm().data(recipe)
+    opened = Warm().data(recipe, device)
     adapted = restored(found, device=device, base=base)
     metrics = score(found, adapted, opened, split).metrics
     is_own = opened.digest == found.record.provenance.data_digest

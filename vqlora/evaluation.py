@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -14,17 +14,21 @@ from vqlora.data.shapes_text import content_scores
 from vqlora.inputs import Inputs, precision
 from vqlora.metrics.captions import CaptionScores, score_captions
 from vqlora.models.conversation import IGNORED
+from vqlora.tasks import KINDS, SEGMENT, score_texts
 from vqlora.training import world
 
 BATCH = 64  # clips generated together
 BATCH_TOKENS = 32768  # of a batch: a 7B base's activations of so many take 5 GiB
-SEGMENT = {"en": "ptb", "zh": "char"}  # how captions of a language are cut into words
 KEPT_SCORES = ("cider", "rouge_l", "bleu_4")
+OWN_SCORES: dict[str, Callable[[str, Sequence[str]], float]] = {}  # of `vqlora.extend`
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """metrics: cider, rouge_l, bleu_4, loss and, where scenes are known, content_*. rows: one per example, as JSON."""
+    """metrics: cider, rouge_l, bleu_4, loss, what the task is scored by and, where scenes are known, content_*.
+
+    rows: one per example, as JSON.
+    """
 
     metrics: dict[str, float]
     rows: list[dict[str, Any]]
@@ -69,6 +73,7 @@ def evaluate(
     loss: mean cross-entropy (nats) per token of each example's first reference.
     """
     asked = asked or Alone(inputs)
+    inputs.adapted.figures()  # what training measured is not of this split
     rank, ranks = world()
     own = examples[rank::ranks]
     texts: dict[str, str] = {}
@@ -85,7 +90,8 @@ def evaluate(
         dist.all_gather_object(parts, (texts, nats, count))
         texts = {name: text for part, _, _ in parts for name, text in part.items()}
         nats, count = sum(part[1] for part in parts), sum(part[2] for part in parts)
-    return _scored(inputs, examples, split, texts, nats / count)
+    evaluation = _scored(inputs, examples, split, texts, nats / count)
+    return replace(evaluation, metrics=evaluation.metrics | inputs.adapted.figures())
 
 
 def _batch_size(inputs: Inputs, examples: Sequence[Example]) -> int:
@@ -109,16 +115,26 @@ def _scored(inputs: Inputs, examples: Sequence[Example], split: str, texts: dict
     scores = score_captions(
         {example.id: texts[example.id] for example in examples}, references, segment=SEGMENT.get(inputs.language, "ptb")
     )
+    asked_for = KINDS.get(examples[0].task, examples[0].task) if examples else "captions"
+    tasks = score_texts(examples, texts, language=inputs.language).metrics if asked_for != "captions" else {}
     contents = {e.id: content_scores(texts[e.id], e.attributes) for e in examples if "units" in e.attributes}
-    metrics = {name: scores.scores[name] for name in KEPT_SCORES} | {"loss": loss}
+    metrics = {name: scores.scores[name] for name in KEPT_SCORES} | {"loss": loss, **tasks}
+    own = {e.id: {name: score(texts[e.id], references[e.id]) for name, score in OWN_SCORES.items()} for e in examples}
+    metrics |= {name: sum(found[name] for found in own.values()) / len(own) for name in OWN_SCORES}
     for name in next(iter(contents.values()), {}):
         metrics[f"content_{name}"] = sum(content[name] for content in contents.values()) / len(contents)
-    rows = [_row(inputs, example, split, texts[example.id], scores, contents.get(example.id)) for example in examples]
+    rows = [_row(inputs, e, split, texts[e.id], scores, contents.get(e.id), own[e.id]) for e in examples]
     return Evaluation(metrics=metrics, rows=rows)
 
 
 def _row(
-    inputs: Inputs, example: Example, split: str, text: str, scores: CaptionScores, content: dict[str, float] | None
+    inputs: Inputs,
+    example: Example,
+    split: str,
+    text: str,
+    scores: CaptionScores,
+    content: dict[str, float] | None,
+    own: dict[str, float],
 ) -> dict[str, Any]:
     frames = inputs.frames(example)
     return {
@@ -126,9 +142,10 @@ def _row(
         "id": example.id,
         "caption": text,
         "references": list(example.references[inputs.language]),
-        "scores": {name: scores.per_example[example.id][name] for name in KEPT_SCORES},
+        "scores": {name: scores.per_example[example.id][name] for name in KEPT_SCORES} | own,
         "bleu": asdict(scores.bleu[example.id]),
         "content": content,
+        "strata": example.attributes.get("strata"),
         "frame_indices": list(frames.indices),
         "frame_times_seconds": list(frames.times_seconds),
     }

@@ -16,10 +16,14 @@ import torch
 from vqlora.adapters import Adapted, attach, check_method
 from vqlora.adapters.adapted import check_start
 from vqlora.cost import StepProbe, held_by_others, how, is_out_of_memory, measure_inference
+from vqlora.data.example import Example
+from vqlora.endings import Interrupted, Stopped
 from vqlora.evaluation import Alone, Asked, Evaluation, answer, evaluate
 from vqlora.inputs import Inputs, precision
 from vqlora.models.bits import bits_by_role
+from vqlora.models.families import family_of
 from vqlora.models.load import check_checkpoint, model_type_of
+from vqlora.probe import asked_probe
 from vqlora.recipe import Recipe, ZeroShot
 from vqlora.record import Cost, Status
 from vqlora.sharding import gathered
@@ -27,10 +31,6 @@ from vqlora.training import Trainer, batch_order, evaluation_steps, paired, worl
 from vqlora.warm import Data, Warm
 
 PASSED_BATCHES = 2
-
-
-class Stopped(Exception):
-    """Raised by `Progress.report` to end a trial early; what it has so far becomes a STOPPED outcome."""
 
 
 class Progress(Protocol):
@@ -72,6 +72,7 @@ class Outcome:
     examples: Sequence[Mapping[str, Any]] = ()
     skipped: Sequence[Mapping[str, str]] = ()
     model: Mapping[str, Any] = field(default_factory=dict)
+    probe: Mapping[str, Any] = field(default_factory=dict)
     adapter_state: bytes | None = None
     data_digest: str | None = None
     clips_digest: str | None = None
@@ -86,6 +87,7 @@ def check_recipe(recipe: Recipe) -> None:
     Takes no device.
     """
     model_type = model_type_of(recipe.base)
+    family_of(model_type).check_can(recipe.task)
     check_checkpoint(recipe.base)
     bits_by_role(recipe.bits, model_type)
     check_method(recipe.method, recipe.bits, model_type=model_type, base=recipe.base)
@@ -103,11 +105,13 @@ def finetune(
 
     Running out of memory and being stopped are outcomes. Bad input raises ValueError; any other error passes through.
     """
+    from vqlora.retrieval import trial_of  # it is made of this file's Trial
+
     began = time.perf_counter()
     warm = warm or Warm()
     check_recipe(recipe)
     check_start(recipe.start, start)
-    data = warm.data(recipe)
+    data = warm.data(recipe, device)
     target = torch.device(device)
     try:
         loaded = warm.base(recipe, device)
@@ -122,7 +126,9 @@ def finetune(
                 if start is not None:
                     adapted.load_bytes(start)
                 inputs = replace(inputs, adapted=adapted)
-                trial = Trial(recipe, data, inputs, progress or Silent(), held_by_others=held, start=began)
+                trial = trial_of(recipe.task)(
+                    recipe, data, inputs, progress or Silent(), held_by_others=held, start=began
+                )
                 return trial.run()
             finally:
                 if adapted.is_removable:
@@ -215,17 +221,25 @@ class Trial:
         if saved is not None:
             trainer.restore(saved)
             self.curve = list(saved["curve"])
-        marks = evaluation_steps(schedule)
+        marks, kept = evaluation_steps(schedule), trainer.step_number if saved else None
         while True:
             if trainer.step_number in marks:
-                self.progress.save({**trainer.state(), "curve": list(self.curve)})
+                if trainer.step_number != kept:  # Ray deletes both if one checkpoint is given to it twice
+                    self._save(trainer)
                 self._validate(trainer.step_number)
             if trainer.step_number == schedule.steps:
                 return
             loss = trainer.step()
             row = {"step": trainer.step_number, "loss": loss, "learning_rate": trainer.rate}
             self.curve.append(row)
-            self.progress.report(row)
+            try:
+                self.progress.report(row)
+            except Interrupted:  # so that whoever goes on does so from here
+                self._save(trainer)
+                raise
+
+    def _save(self, trainer: Trains) -> None:
+        self.progress.save({**trainer.state(), "curve": list(self.curve)})
 
     def _trainer(self) -> Trains:
         return Trainer(
@@ -268,6 +282,7 @@ class Trial:
             examples=[row for evaluation in done.values() for row in evaluation.rows],
             skipped=self.data.skipped,
             model=found,
+            probe=asked_probe(self.recipe, self.inputs, self.data.splits["train"]) if test else {},
             adapter_state=state,
             data_digest=self.data.digest,
             clips_digest=self.data.clips_digest,
@@ -276,12 +291,11 @@ class Trial:
         )
 
     def _cost(self, state: bytes | None, *, measure: bool) -> Cost:
-        trained = sum(parameter.numel() for parameter in self.adapted.parameters.values())
-        adapter_bytes = None if state is None else len(state)
         values: dict[str, Any] = {
-            "trainable_params": trained,
-            "adapter_bytes": adapter_bytes,
+            "trainable_params": sum(parameter.numel() for parameter in self.adapted.parameters.values()),
+            "adapter_bytes": None if state is None else len(state),
             "base_bytes": sum(role["bytes"] for role in self.adapted.loaded.found.values()),
+            "selection_seconds": self.data.store.selections.seconds(),
         }
         values |= self._step_cost() if self.adapted.parameters else {}
         values |= self._inference_cost() if measure else {}
@@ -295,7 +309,11 @@ class Trial:
         clips = self.data.splits["val"]
 
         def one(place: int) -> None:
-            answer(inputs, [clips[place]], max_new_tokens=self.recipe.max_new_tokens, fresh=True)
+            self._answer_once(inputs, clips[place])
 
         with gathered(inputs.adapted.model):
             return measure_inference(one, len(clips), inputs.adapted.model, self.device, held_by_others)
+
+    def _answer_once(self, inputs: Inputs, example: Example) -> None:
+        """What a user waits for, whose time is the latency."""
+        answer(inputs, [example], max_new_tokens=self.recipe.max_new_tokens, fresh=True)

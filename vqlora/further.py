@@ -29,6 +29,9 @@ class Terminal:
         shown = [f"{name} {value:.4g}" for name, value in row.items() if name != "step" and isinstance(value, float)]
         print(f"step {row['step']}/{self.steps}  {'  '.join(shown[:4])}", flush=True)
 
+    def must_leave(self) -> bool:
+        return False
+
     def save(self, ledger: Ledger, step: int, state: bytes) -> None:
         ledger.write_state(step, state)
 

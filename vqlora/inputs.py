@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vqlora.adapters import Adapted
+from vqlora.adapters.adapted import Shown
+from vqlora.adapters.mixer import neighbours
 from vqlora.data.example import Example, Message
 from vqlora.states import StateMemory
 from vqlora.video.frames import ClipFrames, FrameStore
@@ -45,19 +48,52 @@ class Inputs:
         self, examples: Sequence[Example], references: Sequence[int], *, generate: bool = False
     ) -> dict[str, Tensor]:
         """`Family.batch` of the examples on the device; the assistant's last turn is the reference of that number."""
-        return joint_tokens([(self, examples, references)], generate=generate)
+        tokens = joint_tokens([(self, examples, references)], generate=generate)
+        self._announce(examples, tokens)
+        return tokens
 
     def states(self, examples: Sequence[Example], *, fresh: bool = False) -> list[Tensor]:
         """Vision states [frames, tokens, width] of each example's clip; `fresh` computes what memory has too."""
         if not self.is_vision_frozen:
+            self._announce(examples, None)
             return self._run_tower([self.frames(example) for example in examples])
-        return [self._state(example, fresh) for example in examples]
+        states = [self._state(example, fresh) for example in examples]
+        return [self._merged(state, self._slots(example)) for state, example in zip(states, examples, strict=True)]
+
+    def times(self, example: Example) -> tuple[float, ...]:
+        """Seconds at which the frames that the model sees are shown; of merged ones the mean."""
+        times = self.frames(example).times_seconds
+        slots = self._slots(example)
+        return times if slots is None else tuple(float(np.mean([times[place] for place in slot])) for slot in slots)
 
     def frames(self, example: Example) -> ClipFrames:
         """The example's decoded frames. ValueError unless it has exactly one clip."""
         if len(example.clips) != 1:
             raise ValueError(f"example {example.id} has {len(example.clips)} clips; the families here take one")
-        return self.store.get(example.clips[0])
+        return self.store.get(example.clips[0], example.question)
+
+    def _slots(self, example: Example) -> list[range] | None:
+        """Which frames the adapter's memory merges; None without one."""
+        slots = getattr(self.adapted.method, "memory", None)
+        return None if slots is None else neighbours(self._state(example, fresh=False), slots)
+
+    @staticmethod
+    def _merged(state: Tensor, slots: list[range] | None) -> Tensor:
+        return state if slots is None else torch.stack([state[slot.start : slot.stop].mean(0) for slot in slots])
+
+    def _announce(self, examples: Sequence[Example], tokens: dict[str, Tensor] | None) -> None:
+        """Tells adapters that follow the frames what the next pass shows."""
+        if self.adapted.follows_frames:
+            self.adapted.see([self._shown(example) for example in examples], tokens)
+
+    def _shown(self, example: Example) -> Shown:
+        scores = self.store.scores(example.clips[0], example.question)
+        slots = self._slots(example)
+        if slots is not None:
+            scores = {
+                name: np.array([own[slot.start : slot.stop].mean() for slot in slots]) for name, own in scores.items()
+            }
+        return Shown(scores=scores, number=int(self.frames(example).digest[:8], 16))
 
     def _state(self, example: Example, fresh: bool) -> Tensor:
         frames = self.frames(example)
@@ -88,7 +124,7 @@ def joint_tokens(
     batch = loaded.family.batch(
         loaded.processor,
         loaded.model.config,
-        [inputs.frames(example).times_seconds for inputs, examples, _ in parts for example in examples],
+        [inputs.times(example) for inputs, examples, _ in parts for example in examples],
         [
             inputs.conversation(*pair)
             for inputs, examples, references in parts

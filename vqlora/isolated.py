@@ -15,16 +15,18 @@ from typing import Any
 
 import ray.train
 from ray import tune
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError  # no public name in 2.60
 
 from vqlora.asked import Asked, asked_from_json
-from vqlora.devices import Devices, driver_resources
+from vqlora.devices import CONTROLLER_RETRIES, Devices, driver_resources, limit_starts
+from vqlora.extend import Extend, once
 from vqlora.ledger import Ledger
 from vqlora.options import Runtime
+from vqlora.packing.board import STARVED
 from vqlora.record import Status
 from vqlora.store import StudyStore, TrialStore, study_store
 from vqlora.trial import close_trial, is_news, run_trial, state_from_bytes, values
 
-CONTROLLER_RETRIES = 2
 STATE_FILE = "state.bin"
 
 
@@ -34,7 +36,9 @@ class Isolated:
     name = "isolated"
     reuses_actors = False
 
-    def __init__(self, *, store: StudyStore, runtime: Runtime, devices: Devices, trials: int) -> None:
+    def __init__(
+        self, *, store: StudyStore, runtime: Runtime, devices: Devices, trials: int, extend: Extend = None
+    ) -> None:
         at_once = max(1, devices.count // runtime.workers)
         self.workers = min(at_once, trials, runtime.concurrency or trials) * runtime.workers
         self.concurrency = self.workers // runtime.workers
@@ -43,8 +47,10 @@ class Isolated:
             "files": store.place.inside("_ray").url,
             "workers": runtime.workers,
             "max_failures": runtime.max_failures,
+            "start_limit": runtime.start_limit_seconds,
             "memory_cap_gib": runtime.memory_cap_gib,
             "devices": asdict(devices),
+            "extend": extend,
         }
 
     def __enter__(self) -> Isolated:
@@ -72,17 +78,23 @@ def drive(config: Mapping[str, Any]) -> None:
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
-    asked, plan = asked_from_json(config["asked"]), config["plan"]
+    plan = config["plan"]
+    once(plan["extend"])
+    asked = asked_from_json(config["asked"])
     devices = Devices(**plan["devices"])
+    limit_starts(plan["start_limit"])
     store = study_store(plan["storage"], asked.study, asked.version)
-    name = _run_name(asked, store)
+    trial, stale = store.trial(asked.trial), config["stale"]
+    name = _run_name(asked, stale)
     trainer = TorchTrainer(
         train,
         train_loop_config={
             "asked": config["asked"],
+            "stale": stale,
             "storage": plan["storage"],
             "is_gpu": devices.is_gpu,
             "memory_cap_gib": plan["memory_cap_gib"],
+            "extend": plan["extend"],
         },
         torch_config=TorchConfig(backend="nccl" if devices.is_gpu else "gloo"),
         scaling_config=ray.train.ScalingConfig(
@@ -99,10 +111,16 @@ def drive(config: Mapping[str, Any]) -> None:
         ),
     )
     try:
-        trainer.fit()
+        if trial.newer_record(stale) is None:  # else a driver before this one was killed when all was done
+            trainer.fit()
     except ray.train.TrainingFailedError as error:
-        close_trial(asked, store, status=Status.FAILED, error=str(error).strip(), executor="isolated")
-    record = store.trial(asked.trial).record()
+        if isinstance(getattr(error, "controller_failure", None), WorkerGroupStartupTimeoutError):
+            reason = f"no worker could be started for {plan['start_limit']:.0f} s; {STARVED}"
+            tune.report({"status": Status.FAILED.value, "trial": asked.trial, "error": reason, "is_starved": True})
+            return
+        if trial.newer_record(stale) is None:
+            close_trial(asked, store, status=Status.FAILED, error=str(error).strip(), executor="isolated")
+    record = trial.newer_record(stale)
     assert record is not None, "run_trial writes a record or the run fails"
     store.place.inside("_ray").remove_folder(name)
     tune.report(values(record))
@@ -116,13 +134,16 @@ def train(config: Mapping[str, Any]) -> None:
     from vqlora.finetune import finetune
     from vqlora.memory_cap import cap_memory
 
+    once(config["extend"])
     cap_memory(config["memory_cap_gib"])
     asked = asked_from_json(config["asked"])
     if not config["is_gpu"]:
         torch.set_num_threads(1)  # one worker a core; the number of threads changes the last bits of a sum
     device, channel = str(get_device()), TrainChannel()
+    store = study_store(config["storage"], asked.study, asked.version)
+    if store.trial(asked.trial).newer_record(config["stale"]) is not None:
+        return  # by workers before these, one of which was killed when all was done
     if ray.train.get_context().get_world_rank() == 0:
-        store = study_store(config["storage"], asked.study, asked.version)
         run_trial(asked, store, device=device, executor="isolated", channel=channel)
     else:
         finetune(asked.recipe, device=device, progress=Follower(channel=channel, steps=asked.recipe.schedule.steps))
@@ -133,6 +154,9 @@ class TrainChannel:
 
     def send(self, row: Mapping[str, Any]) -> None:
         ray.train.report(dict(row))
+
+    def must_leave(self) -> bool:
+        return False
 
     def save(self, ledger: Ledger | None, step: int, state: bytes) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -170,7 +194,6 @@ class Follower:
         return None if state is None else state_from_bytes(state)
 
 
-def _run_name(asked: Asked, store: StudyStore) -> str:
+def _run_name(asked: Asked, stale: int | None) -> str:
     """The same after a crash, so that Train finds its checkpoints; another one once a record stands."""
-    record = store.trial(asked.trial).record()
-    return f"{asked.study}-{asked.version}-{asked.trial}-{0 if record is None else record.attempt + 1}"
+    return f"{asked.study}-{asked.version}-{asked.trial}-{0 if stale is None else stale + 1}"

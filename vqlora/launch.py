@@ -7,6 +7,7 @@ with exit status 2. Launching again is resuming. Running one trial is `vqlora.tr
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,10 +15,12 @@ from dataclasses import replace
 from typing import NoReturn
 
 from vqlora.asked import Asked, ask_points, axes, expand, sample_points
+from vqlora.extend import once
 from vqlora.keeping import keep_adapters
+from vqlora.lines import one_line
 from vqlora.options import Runtime, read_options
 from vqlora.record import Record, Status
-from vqlora.store import StudyStore, study_store
+from vqlora.store import Stored, StudyStore, study_store
 from vqlora.study import Study
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
@@ -32,7 +35,7 @@ def launch(study: Study, *, runtime: Runtime | None = None) -> NoReturn:
     try:
         status = run(study, sys.argv[1:], runtime or Runtime())
     except ValueError as error:
-        print(f"{study.name}: {error}", file=sys.stderr)
+        print(f"{study.name}: {one_line(error)}", file=sys.stderr)
         status = BAD_INPUT
     raise SystemExit(status)
 
@@ -40,6 +43,7 @@ def launch(study: Study, *, runtime: Runtime | None = None) -> NoReturn:
 def run(study: Study, arguments: Sequence[str], runtime: Runtime) -> int:
     """Like `launch`, but returns the status and raises ValueError for bad input."""
     study, runtime = read_options(study, arguments, runtime)
+    once(study.extend)
     listed = expand(study)
     check(study, listed)
     runtime = replace(runtime, storage=_absolute(runtime.storage))
@@ -50,9 +54,24 @@ def run(study: Study, arguments: Sequence[str], runtime: Runtime) -> int:
         print_preview(study, listed, store, runtime.dry_run)
         return 0
     store.place.check_writable()
+    try:
+        return _run(study, runtime, store, listed)
+    except OSError as error:  # a full disk, a storage that is gone: no device is to blame, and no trial
+        print(
+            f"{study.name}: storage {store.place.url} fails: {error}\nfinished trials are kept; launch again when it "
+            "can be written",
+            file=sys.stderr,
+        )
+        return FAILED
+
+
+def _run(study: Study, runtime: Runtime, store: StudyStore, listed: Sequence[Asked]) -> int:
+    """Runs what has no answer yet, then sees to adapters and report."""
     if runtime.fresh:
         _forget_checkpoints(store, listed)
-    answers = {} if runtime.fresh else _answers(store)
+    stored = _stored(store)
+    answers = {} if runtime.fresh else stored.answers()
+    stale = {one.trial: one.attempt for one in stored.records if one.fingerprint not in answers}
     missing = [one for one in listed if one.fingerprint not in answers]
     _write_asked(store, study, listed)
     known = len(listed) - len(missing)
@@ -62,7 +81,7 @@ def run(study: Study, arguments: Sequence[str], runtime: Runtime) -> int:
         f"running {len(missing)}" + (f" and what {study.samples} samples lack" if searched else ""),
         flush=True,
     )
-    status = _run_missing(study, runtime, store, listed, answers) if missing or searched else 0
+    status = _run_missing(study, runtime, store, listed, answers, stale) if missing or searched else 0
     if status != INTERRUPTED:  # else the frontier is not known yet
         kept, given_up = keep_adapters(store, study.objectives, runtime.keep)
         print(f"adapters: {kept} kept ({runtime.keep}), {given_up} given up now", flush=True)
@@ -91,20 +110,25 @@ def _forget_checkpoints(store: StudyStore, listed: Sequence[Asked]) -> None:
         store.trial(one.trial).drop_states()
 
 
-def _answers(store: StudyStore) -> dict[str, Record]:
+def _stored(store: StudyStore) -> Stored:
     stored = store.read()
     for one in stored.broken:
-        print(f"left out: {one.what}: {one.reason}", file=sys.stderr)
-    return stored.answers()
+        print(one_line(f"left out: {one.what}: {one.reason}"), file=sys.stderr)
+    return stored
 
 
 def _run_missing(
-    study: Study, runtime: Runtime, store: StudyStore, listed: Sequence[Asked], answers: Mapping[str, Record]
+    study: Study,
+    runtime: Runtime,
+    store: StudyStore,
+    listed: Sequence[Asked],
+    answers: Mapping[str, Record],
+    stale: Mapping[str, int],
 ) -> int:
     from vqlora.tuning import StudyError, tune_study
 
     try:
-        tally, started, was_interrupted = tune_study(study, runtime, store, listed, answers)
+        tally, started, was_interrupted = tune_study(study, runtime, store, listed, answers, stale)
     except StudyError as error:
         print(f"{study.name}: {error}", file=sys.stderr)
         return FAILED
@@ -113,7 +137,7 @@ def _run_missing(
     for trial, row in sorted(tally.finished.items()):
         if row.get("status") == Status.FAILED:
             reason = (str(row.get("error") or "").strip().splitlines() or ["no reason known"])[-1]
-            print(f"{trial} failed: {reason}", file=sys.stderr)
+            print(one_line(f"{trial} failed: {reason}"), file=sys.stderr)
     if was_interrupted:
         print(f"interrupted; {len(tally.finished)} trials are kept, launch again to run the rest", file=sys.stderr)
         return INTERRUPTED
@@ -141,6 +165,9 @@ def _write_asked(store: StudyStore, study: Study, listed: Sequence[Asked]) -> No
 
 def _report(store: StudyStore, runtime: Runtime) -> None:
     """Builds the HTML in a process of its own: analysis reads records and nothing of this package's running half."""
+    from vqlora.gallery import keep_strips
+
+    keep_strips(store)
     where = store.place.url
     command = [sys.executable, "-m", "analysis", "report", where]
     if store.place.is_local:
@@ -149,7 +176,7 @@ def _report(store: StudyStore, runtime: Runtime) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         print(
-            f"no report: {(done.stderr or done.stdout).strip()[-500:]}\n  again with: {' '.join(command)}",
+            f"no report: {one_line((done.stderr or done.stdout).strip()[-500:])}\n  again with: {shlex.join(command)}",
             file=sys.stderr,
         )
     else:

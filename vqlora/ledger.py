@@ -64,7 +64,7 @@ def read_state(place: Place) -> bytes | None:
     for name in SLOTS:
         head, _, content = (place.read(name) or b"").partition(b"\n")
         step, _, digest = head.decode(errors="replace").partition(" ")
-        if step.isdigit() and digest == hashlib.sha256(content).hexdigest():
+        if re.fullmatch(r"[0-9]{1,18}", step) and digest == hashlib.sha256(content).hexdigest():
             found.append((int(step), content))
     return max(found)[1] if found else None
 
@@ -82,12 +82,12 @@ def rows_of_part(text: str) -> list[dict[str, Any]]:
     try:
         end = json.loads(last)
         count, digest = end["rows"], end["sha256"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError("its last line is not a count and digest: it was cut short") from error
     if hashlib.sha256(body.encode()).hexdigest() != digest:
         raise ValueError("its digest does not match its rows: it was changed or cut")
     rows = [json.loads(line) for line in body.splitlines()]
-    if len(rows) != count or any(not isinstance(row, dict) or "step" not in row for row in rows):
+    if len(rows) != count or any(not isinstance(row, dict) or type(row.get("step")) is not int for row in rows):
         raise ValueError(f"it does not hold {count} rows with a step")
     return rows
 
@@ -102,7 +102,7 @@ def read_attempt(place: Place) -> tuple[list[dict[str, Any]], list[Broken]]:
             if name != f"part-{number:04d}.jsonl":
                 raise ValueError(f"part {number} before it is missing")
             rows += rows_of_part((place.read(name) or b"").decode())
-        except ValueError as error:  # UnicodeDecodeError is one
+        except (ValueError, RecursionError) as error:  # UnicodeDecodeError is one
             broken.append(Broken(what=f"{place.url}/{name}", reason=f"{error}; rows from here on are left out"))
             break
     return rows, broken

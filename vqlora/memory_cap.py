@@ -26,6 +26,12 @@ def memory_cap_gib(device: str) -> float | None:
     target = torch.device(device)
     if target.type != "cuda":
         return None
-    index = torch.cuda.current_device() if target.index is None else target.index  # torch wants a number here
+    usable, whole = usable_bytes(target), torch.cuda.get_device_properties(target).total_memory
+    return None if usable >= whole else round(usable / GIB, 3)
+
+
+def usable_bytes(device: torch.device) -> float:
+    """Of a GPU's memory for this process: all of it, or what the cap leaves."""
+    index = torch.cuda.current_device() if device.index is None else device.index  # torch wants a number here
     share = torch.cuda.get_per_process_memory_fraction(index)
-    return None if share >= 1 else round(share * torch.cuda.get_device_properties(index).total_memory / GIB, 3)
+    return share * torch.cuda.get_device_properties(index).total_memory

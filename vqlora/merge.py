@@ -25,6 +25,7 @@ WHOLE = "all16"
 SHARD = "4GB"
 UNMERGED = {
     "zero_shot": "trained nothing",
+    "temporal_lora": "follows the frames, so no one weight could stand for it (`vqlora static` makes a LoRA of it)",
     "prefix": "adds keys and values, which no weight of the base could stand for",
     "bottleneck": "is not linear, so no weight of the base could stand for it",
 }
@@ -45,7 +46,7 @@ def merge_adapter(
     if folder.is_dir() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty; name a new folder")
     check_base(found, base or recipe.base)
-    opened = Warm().data(replace(recipe, data=data or recipe.data))
+    opened = Warm().data(replace(recipe, data=data or recipe.data), device)
     before = score(found, restored(found, device=device, base=base), opened, split).metrics
     adapted = restored(found, device=device, base=base, bits=Bits.preset(WHOLE))
     merge(adapted)

@@ -7,7 +7,7 @@ library only.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 ROLES = ("text", "vision", "cross_modal", "audio")
@@ -15,6 +15,11 @@ UPDATES = ("stochastic", "kahan")
 VARIANTS = ("dora",)
 INITS = ("pissa", "eva", "loftq")
 PLACES = ("attention", "mlp")
+DEPTHS = ("0", "1", "2")  # thirds of a role's blocks
+SCORES = ("motion", "entropy", "keyframe")
+MODES = ("rank", "gate")
+CONTROLS = ("constant", "shuffled", "still", "random")
+MIXERS = ("time", "frame", "shuffled")
 
 
 def require(condition: bool, message: str) -> None:
@@ -45,11 +50,27 @@ def _require_sizes(name: str, sizes: Mapping[str, int]) -> None:
     require(any(sizes.values()), f"{short} is 0 in every role of {dict(sizes)}; give one a {short}, or use ZeroShot")
 
 
+def _require_groups(groups: Mapping[str, int]) -> None:
+    """{'role.part.depth': whole number >= 0}, one of them above 0."""
+    for name, rank in groups.items():
+        role, part, depth = (*name.split("."), "", "")[:3]
+        require(
+            role in ROLES and part in PLACES and depth in DEPTHS and name.count(".") == 2,
+            f"group {name!r} is no role.part.depth of {ROLES}, {PLACES} and {DEPTHS}, such as 'text.mlp.0'",
+        )
+        require(type(rank) is int and rank >= 0, f"rank {rank!r} of the group {name} is not a whole number >= 0")
+    require(any(groups.values()), f"rank is 0 in every group of {dict(groups)}; give one a rank, or use ZeroShot")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """How a base is adapted. Subclasses are the known methods; `kind` names them in records."""
+    """How a base is adapted; subclasses are the known methods.
+
+    kind: their names in records. by_role: the field that says in which roles.
+    """
 
     kind: ClassVar[str] = ""
+    by_role: ClassVar[str] = "roles"
 
     @property
     def adapted_roles(self) -> tuple[str, ...]:
@@ -64,9 +85,16 @@ class Method:
 
 @dataclass(frozen=True, kw_only=True)
 class ZeroShot(Method):
-    """The base as it is: nothing is trained."""
+    """The base as it is: nothing is trained.
+
+    probe: training clips from which `vqlora.probe` measures what predicts other trials; needs 16 bits everywhere.
+    """
 
     kind: ClassVar[str] = "zero_shot"
+    probe: int | None = None
+
+    def __post_init__(self) -> None:
+        require(self.probe is None or self.probe >= 2, f"probe of {self.probe} clips; give at least 2, or None")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +130,7 @@ class Lora(Method):
 
     rank: {role: rank}; 0 or absent means no adapter there.
     alpha: the numerator of s; with `rslora` s = alpha / sqrt(rank) (arXiv:2312.03732), else alpha / rank.
+    groups: {'text.attention.0': rank} instead of `rank`, as `vqlora allocate` gives it: role, part, third of the depth.
     variant: 'dora' trains magnitude and direction apart (arXiv:2402.09353).
     init: 'pissa' from the principal components of W (arXiv:2404.02948), 'eva' from those of the layer's inputs on
     training clips, ranks as given (arXiv:2410.07170), 'loftq' from those of what quantisation lost, once
@@ -109,16 +138,22 @@ class Lora(Method):
     """
 
     kind: ClassVar[str] = "lora"
-    rank: Mapping[str, int]
+    by_role: ClassVar[str] = "rank"
+    rank: Mapping[str, int] = field(default_factory=dict[str, int])
     alpha: float = 16.0
     rslora: bool = True
     dropout: float = 0.0
+    groups: Mapping[str, int] | None = None
     variant: str | None = None
     init: str | None = None
     rate_ratio: float | None = None
 
     def __post_init__(self) -> None:
-        _require_sizes("Lora.rank", self.rank)
+        require(not (self.rank and self.groups), "rank and groups both say how large adapters are; give one of them")
+        if self.groups is None:
+            _require_sizes("Lora.rank", self.rank)
+        else:
+            _require_groups(self.groups)
         require(self.alpha > 0, f"alpha {self.alpha} must be > 0")
         require(0 <= self.dropout < 1, f"dropout {self.dropout} must be in [0, 1)")
         _require_choice("variant", self.variant, VARIANTS)
@@ -131,7 +166,8 @@ class Lora(Method):
 
     @property
     def adapted_roles(self) -> tuple[str, ...]:
-        return tuple(role for role, rank in self.rank.items() if rank)
+        sizes = self.rank if self.groups is None else self.groups
+        return tuple(dict.fromkeys(name.partition(".")[0] for name, rank in sizes.items() if rank))
 
     @property
     def changes_base(self) -> bool:
@@ -170,6 +206,7 @@ class Bottleneck(Method):
     """
 
     kind: ClassVar[str] = "bottleneck"
+    by_role: ClassVar[str] = "width"
     width: Mapping[str, int]
     places: tuple[str, ...] = ("mlp",)
 
@@ -199,6 +236,64 @@ class Ia3(Method):
         return self.roles
 
 
+@dataclass(frozen=True, kw_only=True)
+class TemporalLora(Method):
+    """LoRA that follows what happens in a token's frame: y = W x + s B diag(m) A x, `alpha` and `rslora` as in Lora.
+
+    rank: {role: greatest rank R}; all 0 leaves the mixer alone. mode: 'rank', m is the first k of R with
+    k / R = low + (1 - low) sigmoid(softplus(a) (score - b)), a and b trained per role; 'gate', one factor per frame.
+    score: {'motion', 'entropy' or 'keyframe': weight}, weights of 1 in sum. text: k / R of tokens that are in no frame.
+    budget: mean k / R of frames above which the loss grows. control: instead of the frame's own score 'shuffled'
+    scores of the clip's other frames, 'still' 0.5 everywhere, 'random' numbers; or 'constant' k / R = budget.
+    mixer: attention over 'time' after the projector, of `width`; controls: each 'frame' alone, frames 'shuffled'.
+    memory: neighbouring frames that are alike are merged until so many are left.
+    A mask saves no arithmetic: A x is computed at full rank.
+    """
+
+    kind: ClassVar[str] = "temporal_lora"
+    by_role: ClassVar[str] = "rank"
+    rank: Mapping[str, int]
+    alpha: float = 16.0
+    rslora: bool = True
+    mode: str = "rank"
+    score: Mapping[str, float] = field(default_factory=lambda: {"motion": 1.0})
+    low: float = 0.25
+    text: float = 0.5
+    budget: float = 0.5
+    control: str | None = None
+    mixer: str | None = None
+    width: int | None = None
+    memory: int | None = None
+
+    def __post_init__(self) -> None:
+        require_roles("TemporalLora.rank", self.rank)
+        if self.mixer is None or any(self.rank.values()):
+            _require_sizes("TemporalLora.rank", self.rank)
+        require(self.alpha > 0, f"alpha {self.alpha} must be > 0")
+        require(self.mode in MODES, f"mode {self.mode!r} is unknown; use one of {MODES}")
+        unknown = sorted(set(self.score) - set(SCORES))
+        require(not unknown, f"score {unknown[0]!r} is unknown; use some of {SCORES}" if unknown else "")
+        weights = self.score.values()
+        is_share = abs(sum(weights) - 1) < 1e-6 and min(weights) >= 0
+        require(is_share, f"weights {dict(self.score)} must be >= 0, 1 in sum")
+        for name in ("low", "text", "budget"):
+            share = getattr(self, name)
+            require(0 < share <= 1, f"{name} {share} is a share of the rank and must be in (0, 1]")
+        _require_choice("control", self.control, CONTROLS)
+        _require_choice("mixer", self.mixer, MIXERS)
+        require(self.width is None or self.width >= 4, f"mixer width {self.width} must be >= 4")
+        require(self.memory is None or self.memory >= 1, f"memory {self.memory} must keep at least one frame")
+        require(
+            not (self.memory and self.rank.get("vision")),
+            "memory merges states of a frozen tower; leave the role vision out of rank, or memory away",
+        )
+
+    @property
+    def adapted_roles(self) -> tuple[str, ...]:
+        roles = tuple(role for role, rank in self.rank.items() if rank)
+        return roles if self.mixer is None or "cross_modal" in roles else (*roles, "cross_modal")
+
+
 METHODS: dict[str, type[Method]] = {
-    method.kind: method for method in (ZeroShot, FullFineTune, Lora, Prefix, Bottleneck, Ia3)
+    method.kind: method for method in (ZeroShot, FullFineTune, Lora, Prefix, Bottleneck, Ia3, TemporalLora)
 }

@@ -118,6 +118,7 @@ class Monitor(tune.Callback):
         self._gauges = {name: Gauge(name, description=text, tag_keys=("study",)) for name, text in METRICS.items()}
         self._tags, self._start, self._shown = {"study": label}, time.monotonic(), 0.0
         self._looked = 0.0
+        self._working: set[str] = set()  # trials that a worker has taken
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its callbacks for a restore that we never do."""
@@ -141,8 +142,13 @@ class Monitor(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        if "status" in result:
-            self._ended(trial, result)
+        name = trial.config["asked"]["trial"]
+        if "status" not in result:
+            self._working.add(name)
+            return
+        if result.get("is_starved") and not self._working - self.tally.finished.keys() - {name}:
+            self.ends_study = self.ends_study or str(result["error"])
+        self._ended(trial, result)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if self._is_open(trial):

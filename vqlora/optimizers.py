@@ -14,9 +14,10 @@ from bitsandbytes.optim import AdamW as BitsAdamW
 from torch import Tensor, nn
 
 from vqlora.adapters import Adapted
-from vqlora.recipe import FullFineTune, Lora, Method, Schedule
+from vqlora.recipe import FullFineTune, Lora, Method, Schedule, TemporalLora
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
+GATE_RATIO = 10.0  # a threshold has to cross the range of scores in the steps of a fine-tune
 LOST = 16  # low bits that a float32 has more than a bfloat16
 
 
@@ -45,11 +46,12 @@ def rate_factors(adapted: Adapted) -> list[float]:
 
 
 def _grouped(method: Method, parameters: Mapping[str, nn.Parameter]) -> list[tuple[list[nn.Parameter], float]]:
-    """One group; with LoRA+ a second one of all B (arXiv:2402.12354)."""
-    ratio = method.rate_ratio if isinstance(method, Lora) else None
-    if ratio is None:
+    """One group; with LoRA+ a second one of all B (arXiv:2402.12354), with temporal LoRA one of its few gates."""
+    ratio = method.rate_ratio if isinstance(method, Lora) else GATE_RATIO if isinstance(method, TemporalLora) else None
+    mark = ".lora_gate." if isinstance(method, TemporalLora) else ".lora_B."
+    fast = [name for name in parameters if mark in name]
+    if ratio is None or not fast:
         return [(list(parameters.values()), 1.0)]
-    fast = [name for name in parameters if ".lora_B." in name]
     return [
         ([value for name, value in parameters.items() if name not in fast], 1.0),
         ([parameters[name] for name in fast], ratio),

@@ -7,11 +7,11 @@ what operators would cost is counted as in `cost`. No constant is fitted to a me
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -21,56 +21,23 @@ from transformers import PretrainedConfig
 
 from vqlora.adapters import Adapted, attach
 from vqlora.checkpointing import checkpointed
-from vqlora.cost import GIB, LATENCY_CLIPS, LivePeak, saved_activations
+from vqlora.cost import GIB, LivePeak, saved_activations
 from vqlora.data.example import PROMPTS, Message
-from vqlora.evaluation import BATCH, BATCH_TOKENS
 from vqlora.flops import FlopCounter
-from vqlora.models.bits import bits_by_role, linear_bytes
+from vqlora.models.bits import layer_bits, linear_bytes
 from vqlora.models.conversation import IGNORED
+from vqlora.models.dual import Dual
 from vqlora.models.families import family_of
 from vqlora.models.load import Loaded, meta_model, model_type_of, processor_of
-from vqlora.models.roles import linear_layers
+from vqlora.models.rotary import Rotary
+from vqlora.plan import Plan
 from vqlora.recipe import Bits, FullFineTune, Lora, Recipe
 from vqlora.shadow import FRAMES_ONLY, SHAPES_ONLY, bf16_autocast, fake_tensors, shadow_layer
-from vqlora.training import evaluation_steps
 
-# Assumed of one H100; a finished trial's own seconds stand beside the prediction in its record.
-SUSTAINED_FLOPS = 2.5e14  # in training; a dequantised product counts as a dense one
-# A layer of the language model for one generated token of a batch: bound by its launches, so the same for any batch.
-# Medians of a 28-layer adapted model at 16 and at 4 bits that captioned clips on an H100.
-LAYER_SECONDS, QUANTISED_LAYER_SECONDS = 2.0e-3, 3.1e-3
-LOAD_SECONDS = 20.0
 CAPTION = " ".join(["word"] * 30)  # as long as the captions of the embedded data; a token or two a word elsewhere
 TOLERANCE = 0.002  # of the counted peak, for a count that takes seconds
 WORKSPACE_BYTES = 32 * 2**20  # of cuBLAS on compute capability 9 by torch's default; 8 MiB on earlier ones
 SMALLEST_8_BIT, SMALLEST_PAGED, BLOCK_8_BIT = 4096, 100_000, 256  # of bitsandbytes' optimizers, in values
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """An estimate. peak_gib: of training, without what the device's runtime itself takes. flops: of all steps.
-
-    clip_tokens: of one clip's conversation; layers: of the language model.
-    """
-
-    peak_gib: float
-    base_bytes: float
-    trainable_params: int
-    activation_bytes: int
-    train_flops: float
-    clip_tokens: int
-    layers: int
-
-    def device_seconds(self, recipe: Recipe, *, val: int, test: int) -> float:
-        """Of a trial on one GPU with so many clips to validate and test on, from the assumed rates; no decoding."""
-        seen, validations = recipe.schedule.clips_seen, len(evaluation_steps(recipe.schedule))
-        forward = self.train_flops / seen / 2 if seen else 2.0 * self.base_bytes * self.clip_tokens
-        batch = max(1, min(BATCH, BATCH_TOKENS // self.clip_tokens))
-        turns = validations * math.ceil(val / batch) + math.ceil(test / batch) + 1 + LATENCY_CLIPS
-        layer_seconds = LAYER_SECONDS if recipe.bits.of("text") == 16 else QUANTISED_LAYER_SECONDS
-        generating = turns * recipe.max_new_tokens * self.layers * layer_seconds
-        forwards = 2 * (validations * val + test) * forward
-        return LOAD_SECONDS + (self.train_flops + forwards) / SUSTAINED_FLOPS + generating
 
 
 def plan(recipe: Recipe, *, device: str = "cuda") -> Plan:
@@ -79,6 +46,10 @@ def plan(recipe: Recipe, *, device: str = "cuda") -> Plan:
     On a GPU the peak is that of all tensors alive at once, temporaries too; on a CPU, as it is measured there, what is
     kept for the backward pass.
     """
+    if not is_planned(recipe.base):
+        raise ValueError(
+            f"{recipe.base} is not planned: its tower reads values, and a plan has shapes only; just run it"
+        )
     if isinstance(recipe.method, Lora) and recipe.method.init is not None:  # initial values cost no memory in a step
         recipe = replace(recipe, method=replace(recipe.method, init=None))
     on_gpu = torch.device(device).type == "cuda"
@@ -88,6 +59,11 @@ def plan(recipe: Recipe, *, device: str = "cuda") -> Plan:
         return _plan(recipe, _faked(adapted) if on_gpu else adapted, batch, base_bytes)
 
 
+def is_planned(base: str) -> bool:
+    """Whether the base's tower runs without values; Qwen-VL's read the grid of their frames."""
+    return not isinstance(family_of(model_type_of(base)), Rotary)
+
+
 def _plan(recipe: Recipe, adapted: Adapted, batch: _Batch, base_bytes: float) -> Plan:
     on_gpu = adapted.loaded.device.type != "meta"
     sizes = [parameter.numel() for parameter in adapted.parameters.values()]
@@ -95,26 +71,27 @@ def _plan(recipe: Recipe, adapted: Adapted, batch: _Batch, base_bytes: float) ->
         "base_bytes": base_bytes,
         "trainable_params": sum(sizes),
         "clip_tokens": batch.tokens["input_ids"].shape[1],
-        "layers": _layers(adapted.model),
+        "layers": int(adapted.model.config.get_text_config().num_hidden_layers),
     }
     if not sizes:
         return Plan(peak_gib=base_bytes / GIB, activation_bytes=0, train_flops=0.0, **about)
+    seen = _seen(adapted, recipe)
     recomputing = checkpointed(adapted.model) if recipe.schedule.checkpointing else nullcontext()
     counting = LivePeak(TOLERANCE) if on_gpu or recipe.schedule.checkpointing else saved_activations(adapted.model)
     with counting as counted, FlopCounter() as flops, recomputing:
         with bf16_autocast() if on_gpu else nullcontext():
-            loss = _loss(adapted, recipe, batch)
+            loss = _loss(adapted, recipe, batch, seen.states)
         loss.backward()
     gradients = sum(parameter.numel() * parameter.element_size() for parameter in adapted.parameters.values())
-    alive = counted.peak if isinstance(counted, LivePeak) else counted.bytes + gradients
+    alive = max(counted.peak, seen.peak) if isinstance(counted, LivePeak) else counted.bytes + gradients
     step = alive
-    if on_gpu:
-        step = max(step, gradients + update_bytes(recipe, sizes)) + WORKSPACE_BYTES
+    if isinstance(counted, LivePeak):
+        step = max(alive, gradients + update_bytes(recipe, sizes)) + (WORKSPACE_BYTES if on_gpu else 0)
     peak = base_bytes + _added_bytes(recipe, gradients, on_gpu) + state_bytes(recipe, sizes, on_gpu=on_gpu) + step
     return Plan(
         peak_gib=peak / GIB,
         activation_bytes=alive - gradients,
-        train_flops=float(flops.total) * recipe.schedule.steps,
+        train_flops=float(flops.total + seen.flops) * recipe.schedule.steps,
         **about,
     )
 
@@ -146,7 +123,7 @@ def state_bytes(recipe: Recipe, sizes: Sequence[int], *, on_gpu: bool) -> float:
 
 
 def update_bytes(recipe: Recipe, sizes: Sequence[int]) -> int:
-    """What an update makes beside the state, on a GPU: nothing, but in bf16 fp32 copies of one parameter at a time."""
+    """What an update makes beside the state: nothing, but in bf16 fp32 copies of one parameter at a time."""
     return 0 if getattr(recipe.method, "update", None) is None else 16 * max(sizes)
 
 
@@ -185,18 +162,16 @@ def _quantise(model: Any, model_type: str, recipe: Recipe) -> None:
     """Stand-ins for quantised layers. DoRA reads weights, which stand-ins do not have; its own copies rule there."""
     if isinstance(recipe.method, Lora) and recipe.method.variant == "dora":
         return
-    by_role = bits_by_role(recipe.bits, model_type)
-    for role, names in linear_layers(model, model_type).items():
-        for name in names if by_role[role] < 16 else ():
-            model.set_submodule(name, shadow_layer(model.get_submodule(name), by_role[role]))
+    for name, bits in layer_bits(model, model_type, recipe.bits).items():
+        if bits < 16:
+            model.set_submodule(name, shadow_layer(model.get_submodule(name), bits))
 
 
 _processor = cache(processor_of)
 
 
 def _base_bytes(model: Any, model_type: str, bits: Bits, wide: int) -> float:
-    by_role = bits_by_role(bits, model_type)
-    plan = {name: by_role[role] for role, names in linear_layers(model, model_type).items() for name in names}
+    plan = layer_bits(model, model_type, bits)
     total = 0.0
     for name, parameter in model.named_parameters():
         layer, _, kind = name.rpartition(".")
@@ -206,11 +181,6 @@ def _base_bytes(model: Any, model_type: str, bits: Bits, wide: int) -> float:
         else:
             total += wide * parameter.numel()
     return total
-
-
-def _layers(model: Any) -> int:
-    config = model.config.get_text_config()
-    return int(config.num_hidden_layers)
 
 
 @dataclass(frozen=True)
@@ -231,42 +201,55 @@ def _batch(adapted: Adapted, recipe: Recipe) -> _Batch:
         loaded.processor, loaded.model.config, times, [asked] * recipe.schedule.batch_size, size=size
     )
     tokens["attention_mask"] = torch.ones_like(tokens["attention_mask"])  # as training batches have it
-    return _Batch(tokens, int((tokens["labels"][:, 1:] != IGNORED).sum()))
+    return _Batch(tokens, int((tokens["labels"][:, 1:] != IGNORED).sum()) if "labels" in tokens else 0)
 
 
-def _loss(adapted: Adapted, recipe: Recipe, batch: _Batch) -> Tensor:
-    """The loss of that batch, without values."""
+def _loss(adapted: Adapted, recipe: Recipe, batch: _Batch, states: Sequence[Tensor] | None) -> Tensor:
+    """The loss of that batch, without values; states: of a frozen tower."""
     loaded = adapted.loaded
-    device = loaded.device
+    device, family = loaded.device, loaded.family
     tokens = {name: tensor.to(device) for name, tensor in batch.tokens.items()}
-    states = _states(adapted, recipe)
-    hidden = loaded.family.hidden(loaded.model, tokens, states)
-    logits = loaded.model.lm_head(hidden.flatten(0, 1)[: batch.labels])
+    if states is None:
+        clips = recipe.schedule.batch_size
+        states = _tower(adapted, recipe, clips).unflatten(0, (clips, -1)).unbind(0)
+    if isinstance(family, Dual):
+        return family.loss(loaded.model, tokens, states)
+    hidden = family.hidden(loaded.model, tokens, states)
+    logits = attrgetter(family.head)(loaded.model)(hidden.flatten(0, 1)[: batch.labels])
     return torch.nn.functional.cross_entropy(logits.float(), torch.zeros(batch.labels, dtype=torch.long, device=device))
 
 
-def _states(adapted: Adapted, recipe: Recipe) -> Sequence[Tensor]:
-    """Vision states of a batch, through the tower's layers; a frozen one runs clip by clip and keeps nothing."""
-    clips, budget = recipe.schedule.batch_size, recipe.frames.budget
+@dataclass(frozen=True)
+class _Seen:
+    """What a frozen tower gives for a batch, its FLOPs and peak; a trained one runs with the rest: no states, 0."""
+
+    states: Sequence[Tensor] | None = None
+    flops: int = 0
+    peak: int = 0
+
+
+def _seen(adapted: Adapted, recipe: Recipe) -> _Seen:
+    """A frozen tower runs clip by clip and keeps nothing, so that one clip stands for all."""
     if "vision" in adapted.trained_roles:
-        return _tower(adapted, recipe, clips * budget).unflatten(0, (clips, budget)).unbind(0)
-    with torch.no_grad():
-        return [_tower(adapted, recipe, budget) for _ in range(clips)]
+        return _Seen()
+    with torch.no_grad(), LivePeak(TOLERANCE) as live, FlopCounter() as flops:
+        one = _tower(adapted, recipe, 1)
+    return _Seen([one] * recipe.schedule.batch_size, recipe.schedule.batch_size * flops.total, live.peak)
 
 
-def _tower(adapted: Adapted, recipe: Recipe, frames: int) -> Tensor:
-    """The tower on so many frames: [frames, tokens, width]."""
-    model, size = adapted.model, recipe.frames.size
-    tower, config = model.model.vision_model, model.config.vision_config
-    if adapted.loaded.model_type != "idefics":
-        return _videollama3_states(adapted, tower, frames, size // config.patch_size)
-    pixels = torch.empty(frames, 3, size, size, device=adapted.loaded.device)
-    return tower(pixel_values=pixels.to(model.dtype)).last_hidden_state
+def _tower(adapted: Adapted, recipe: Recipe, clips: int) -> Tensor:
+    """The tower on the frames of so many clips: [states, tokens, width]."""
+    loaded, frames, size = adapted.loaded, clips * recipe.frames.budget, recipe.frames.size
+    if loaded.model_type == "video_llama_3":
+        return _videollama3_states(adapted, loaded.model.model.vision_model, frames, size)
+    pixels = torch.empty(frames, 3, size, size, device=loaded.device, dtype=torch.uint8)
+    return loaded.family.encode_frames(loaded.model, loaded.processor, pixels)
 
 
-def _videollama3_states(adapted: Adapted, tower: Any, frames: int, side: int) -> Tensor:
+def _videollama3_states(adapted: Adapted, tower: Any, frames: int, size: int) -> Tensor:
     """As the tower's forward, whose own grid arithmetic reads values. [frames, tokens, width]."""
     config, device = tower.config, adapted.loaded.device
+    side = size // config.patch_size
     patches = torch.empty(frames * side * side, 3 * config.patch_size**2, device=device, dtype=adapted.model.dtype)
     hidden = tower.embeddings(patches)
     half = torch.empty(

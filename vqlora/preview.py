@@ -10,7 +10,8 @@ from vqlora.data.sets import open_data
 from vqlora.data.shapes import PRESETS
 from vqlora.monitor import duration
 from vqlora.options import Planned
-from vqlora.planner import Plan, plan
+from vqlora.plan import Plan
+from vqlora.planner import is_planned, plan
 from vqlora.record import Record
 from vqlora.store import StudyStore
 from vqlora.study import Study
@@ -30,15 +31,16 @@ def print_preview(study: Study, listed: Sequence[Asked], store: StudyStore, devi
     print(f"{'trial':{width}}  {'method':10}  {'bits':>10}  {'steps':>6}  {'clips':>7}  {'peak GiB':>8}  state")
     plans = estimates([*listed, *drawn], on)
     for one in listed:
-        print(_line(one, known.get(one.fingerprint, "to run"), width, plans[one.trial].peak_gib))
+        print(_line(one, known.get(one.fingerprint, "to run"), width, plans.get(one.trial)))
     for one in drawn:
-        print(_line(one, "drawn from the space", width, plans[one.trial].peak_gib))
+        print(_line(one, "drawn from the space", width, plans.get(one.trial)))
     missing = [one for one in listed if one.fingerprint not in stored.answers()] + drawn
     steps, clips = (sum(getattr(one.recipe.schedule, name) for one in missing) for name in ("steps", "clips_seen"))
-    flops = sum(plans[one.trial].train_flops for one in missing)
+    is_planned_whole = all(one.trial in plans for one in missing)
+    flops = f"{sum(plans[one.trial].train_flops for one in missing):.2g}" if is_planned_whole else "unknown"
     count = len(listed) + len(drawn)
-    print(f"\n{count} trials, {len(missing)} to run: {steps} steps, {clips} clips seen, {flops:.2g} FLOPs")
-    print(_time(missing, stored.records, plans if on == "cuda" else {}))
+    print(f"\n{count} trials, {len(missing)} to run: {steps} steps, {clips} clips seen, {flops} FLOPs")
+    print(_time(missing, stored.records, plans if on == "cuda" and is_planned_whole else {}))
 
 
 def _drawn(study: Study, listed: Sequence[Asked]) -> list[Asked]:
@@ -58,20 +60,23 @@ def planned_device() -> str:
 
 
 def estimates(listed: Sequence[Asked], device: str) -> dict[str, Plan]:
-    """{trial: its plan}; seeds do not matter, so trials that differ in nothing else are computed once."""
-    keys = {one.trial: replace(one.recipe, seed=0) for one in listed}
+    """{trial: its plan}, without those whose base is not planned.
+
+    Seeds do not matter, so trials that differ in nothing else are computed once.
+    """
+    keys = {one.trial: replace(one.recipe, seed=0) for one in listed if is_planned(one.recipe.base)}
     distinct = {recipe.fingerprint(): recipe for recipe in keys.values()}
     plans = {key: plan(recipe, device=device) for key, recipe in distinct.items()}
     return {trial: plans[recipe.fingerprint()] for trial, recipe in keys.items()}
 
 
-def _line(one: Asked, state: str, width: int, peak_gib: float) -> str:
+def _line(one: Asked, state: str, width: int, planned: Plan | None) -> str:
     recipe = one.recipe
     bits = " ".join(f"{role[0]}{bits}" for role, bits in recipe.bits.plan.items())
     schedule = recipe.schedule
     return (
         f"{one.trial:{width}}  {recipe.method.kind:10}  {bits:>10}  {schedule.steps:>6}  {schedule.clips_seen:>7}  "
-        f"{peak_gib:>8.2f}  {state}"
+        f"{f'{planned.peak_gib:.2f}' if planned else 'unknown':>8}  {state}"
     )
 
 

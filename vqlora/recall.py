@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ def find_record(where: str) -> Found:
     """
     if ".jsonl" in where:
         file, _, wanted = where.partition("#")
-        return _in_file(Path(file).expanduser(), wanted)
+        return _in_file(Path(os.path.expanduser(file)), wanted)
     folder = where.removesuffix("/").removesuffix(RECORD).removesuffix("/") or "."
     place = open_place(folder)
     content = place.read(RECORD)

@@ -10,18 +10,22 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, cast, get_origin, get_type_hints
+from pathlib import Path
+from typing import Any, cast
 
-from vqlora.methods import METHODS, ROLES, Bottleneck, FullFineTune, Ia3, Lora, Method, Prefix, ZeroShot
+from vqlora.from_json import build
+from vqlora.methods import METHODS, ROLES, Bottleneck, FullFineTune, Ia3, Lora, Method, Prefix, TemporalLora, ZeroShot
 from vqlora.methods import require as _require
 from vqlora.methods import require_roles as _check_roles
 
 __all__ = [
     "METHODS", "ROLES", "Bits", "Bottleneck", "Frames", "FullFineTune", "Ia3", "Lora", "Method", "Prefix", "Recipe",
-    "Schedule", "ZeroShot", "recipe_from_json", "to_json",
+    "Schedule", "TemporalLora", "ZeroShot", "recipe_from_json", "to_json",
 ]  # fmt: skip
 
 SCHEMES = {"nf4": 4, "fp4": 4, "int8": 8}
+WIDTHS = (4, 8, 16)
+PARTS = ("attn", "mlp")
 PRESETS = {
     "all16": {"text": 16, "vision": 16},
     "all8": {"text": 8, "vision": 8},
@@ -31,16 +35,22 @@ PRESETS = {
     "v4t8": {"text": 8, "vision": 4},
 }
 OPTIMIZERS = ("adamw8bit", "paged_adamw8bit")
-SAMPLERS = ("uniform",)
-TASKS = ("caption",)
+SAMPLERS = [
+    "uniform", "fps", "random", "keyframe", "codec", "vectors", "motion", "entropy", "scene",
+    "fidelity", "quant_logdet", "flat_logdet", "full_logdet", "query",
+]  # fmt: skip
+TOWER_SAMPLERS = ("fidelity", "quant_logdet", "flat_logdet", "full_logdet", "query")  # look at the base's features
+WITHOUT_QUESTION = ("caption", "retrieval")  # tasks that say the same of every clip
+DEFAULT_FPS = 2.0  # of the sampler 'fps'
+TASKS = ("caption", "retrieval")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bits:
     """Bits per weight of each role's linear layers; embeddings, norms and heads stay 16.
 
-    plan: {role: 4, 8 or 16}, absent = 16. scheme4: 'nf4' (arXiv:2305.14314) or 'fp4'; 8 bit is LLM.int8
-    (arXiv:2208.07339). 16 means bf16 on a GPU and fp32 on a CPU.
+    plan: {role: 4, 8 or 16}, absent = 16; 'text.attn' and 'text.mlp' say it for a part of a role. scheme4: 'nf4'
+    (arXiv:2305.14314) or 'fp4'; 8 bit is LLM.int8 (arXiv:2208.07339). 16 means bf16 on a GPU and fp32 on a CPU.
     """
 
     plan: Mapping[str, int]
@@ -48,9 +58,14 @@ class Bits:
     double_quant: bool = True
 
     def __post_init__(self) -> None:
-        _check_roles("Bits.plan", self.plan)
-        for role, bits in self.plan.items():
-            _require(bits in (4, 8, 16), f"{bits!r} bits for {role} are not supported; use 4, 8 or 16")
+        for group, bits in self.plan.items():
+            role, _, part = group.partition(".")
+            _check_roles("Bits.plan", {role: bits})
+            _require(
+                group == role or part in PARTS,
+                f"{group!r} in a bit plan is no part of a role; use {role!r}, '{role}.attn' or '{role}.mlp'",
+            )
+            _require(bits in WIDTHS, f"{bits!r} bits for {group} are not supported; use one of {WIDTHS}")
         _require(
             SCHEMES.get(self.scheme4) == 4,
             f"scheme {self.scheme4!r} is not 4-bit; use one of {tuple(k for k, v in SCHEMES.items() if v == 4)}",
@@ -58,27 +73,41 @@ class Bits:
 
     @classmethod
     def preset(cls, name: str) -> Bits:
-        """The named plan: all4 all8 all16 v8t4 v16t4 v4t8 (vX = vision bits, tY = text bits)."""
-        _require(name in PRESETS, f"bit plan {name!r} is unknown; use one of {tuple(PRESETS)}")
+        """The named plan: all4 all8 all16 v8t4 v16t4 v4t8 (vX = vision bits, tY = text bits), or one of `vqlora bits`.
+
+        name: of a preset, or of a file that ends in .json.
+        """
+        if name.endswith(".json"):
+            _require(
+                Path(name).is_file(), f"{name}: no such file; `vqlora bits BASE --data D --budget MIB --file {name}`"
+            )
+            return cls(plan=json.loads(Path(name).read_text())["plan"])
+        _require(name in PRESETS, f"bit plan {name!r} is unknown; use one of {tuple(PRESETS)}, or FILE.json")
         return cls(plan=PRESETS[name])
 
-    def of(self, role: str) -> int:
-        """Bits of a role's linear layers; 16 where the plan is silent."""
-        return self.plan.get(role, 16)
+    def of(self, role: str, part: str | None = None) -> int:
+        """Bits of the linear layers of a role, or of a part of it; 16 where the plan is silent."""
+        return self.plan.get(f"{role}.{part}", self.plan.get(role, 16))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Frames:
-    """How many frames of a clip the model sees, which, and how large (pixels, square)."""
+    """How many frames of a clip the model sees, which, and how large (pixels, square).
+
+    fps: frames a second of the sampler 'fps' (None = 2), no other has it.
+    """
 
     budget: int = 8
     sampler: str = "uniform"
     size: int = 112
+    fps: float | None = None
 
     def __post_init__(self) -> None:
         _require(self.budget >= 1, f"frame budget {self.budget} must be >= 1")
-        _require(self.sampler in SAMPLERS, f"sampler {self.sampler!r} is unknown; use one of {SAMPLERS}")
+        _require(self.sampler in SAMPLERS, f"sampler {self.sampler!r} is unknown; use one of {tuple(SAMPLERS)}")
         _require(self.size >= 28, f"frame size {self.size} must be >= 28 pixels")
+        _require(self.fps is None or self.fps > 0, f"fps {self.fps} must be > 0")
+        _require(self.fps is None or self.sampler == "fps", f"the sampler {self.sampler!r} has no fps; use 'fps'")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +176,13 @@ class Recipe:
         _require(self.max_new_tokens >= 1, f"max_new_tokens {self.max_new_tokens} must be >= 1")
         _require(0 <= self.max_skipped_share <= 1, f"max_skipped_share {self.max_skipped_share} must be in [0, 1]")
         _require(self.seed >= 0, f"seed {self.seed} must be >= 0")
+        if isinstance(self.method, ZeroShot) and self.method.probe:
+            low = sorted(role for role, bits in self.bits.plan.items() if bits != 16)
+            _require(not low, f"a probe quantises weights itself, so {low} must stay at 16 bits")
+        _require(
+            self.frames.sampler != "query" or self.task not in WITHOUT_QUESTION,
+            f"the sampler 'query' asks which frames fit a question; {self.task!r} has none, use another sampler",
+        )
         if isinstance(self.method, FullFineTune):
             low = [role for role in self.method.roles if self.bits.of(role) != 16]
             _require(not low, f"full fine-tuning of {low} needs 16 bits there; quantised weights have no gradient")
@@ -171,24 +207,10 @@ def to_json(value: Any) -> Any:
 
 
 def recipe_from_json(plain: Mapping[str, Any]) -> Recipe:
-    """The inverse of `to_json` for a Recipe; unknown fields and methods are refused by name."""
-    return _build(Recipe, plain)
-
-
-def _build(kind: type, plain: Mapping[str, Any]) -> Any:
-    values = dict(plain)
-    if kind is Method:
-        name = values.pop("kind", None)
-        _require(name in METHODS, f"method {name!r} is unknown; use one of {tuple(METHODS)}")
-        kind = METHODS[str(name)]
-    hints = get_type_hints(kind)
-    names = {f.name for f in fields(kind)}
-    unknown = sorted(set(values) - names)
-    _require(not unknown, f"{kind.__name__} has no field {unknown[0]!r}; known: {sorted(names)}" if unknown else "")
-    for name, value in values.items():
-        hint = hints[name]
-        if isinstance(hint, type) and is_dataclass(hint):
-            values[name] = _build(hint, cast("Mapping[str, Any]", value))
-        elif isinstance(value, list) and get_origin(hint) is tuple:
-            values[name] = tuple(cast("list[Any]", value))
-    return kind(**values)
+    """The inverse of `to_json` for a Recipe; unknown fields and methods, and values of other types, are refused."""
+    named = plain.get("method")
+    method: dict[str, Any] = {**cast("Mapping[str, Any]", named)} if isinstance(named, Mapping) else {}
+    kind = method.pop("kind", None)
+    _require(isinstance(kind, str) and kind in METHODS, f"method {kind!r} is unknown; use one of {tuple(METHODS)}")
+    made = build(METHODS[str(kind)], method, f"method {kind}")
+    return build(Recipe, {**plain, "method": made}, "recipe")

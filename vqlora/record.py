@@ -9,12 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, cast
 
+from vqlora.from_json import build
+
 SCHEMA = 1
+NAME = re.compile(r"[A-Za-z0-9-][A-Za-z0-9._-]*")  # of studies, versions and trials: they become folders
+ADAPTER = re.compile(r"attempt-\d+/adapter(\.safetensors)?")  # where a trial's adapter lies, below its own folder
 
 
 class Status(StrEnum):
@@ -37,7 +42,8 @@ class Cost:
     Peaks: on a GPU the allocator's peak (reserved: with what it holds back; process: as the driver sees the GPU), on a
     CPU counted from tensors (weights, optimizer, gradients, saved activations).
     latency: one clip, frames decoded, to the last generated token. FLOPs: one multiply-add = 2;
-    `train_flops` is the whole training, `infer_flops` one clip. planned_*: what `vqlora.planner` predicted, on a GPU.
+    `train_flops` is the whole training, `infer_flops` one clip. selection_seconds: choosing all
+    clips' frames. planned_*: what `vqlora.planner` predicted, on a GPU.
     """
 
     train_seconds: float | None = None
@@ -54,8 +60,10 @@ class Cost:
     adapter_bytes: int | None = None
     base_bytes: int | None = None
     device_seconds: float | None = None
+    selection_seconds: float | None = None
     planned_train_peak_gib: float | None = None
     planned_device_seconds: float | None = None
+    planned_latency_ms: float | None = None
     how: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -85,7 +93,8 @@ class Record:
 
     point: the study's axes as scalars, a row of the result table as it stands. curve: rows with at least `step`
     and `loss` (training) or `val.*`. model: per role, layers quantised and adapted as found after building.
-    skipped: clips left out, each {'id', 'reason'}. started_at/ended_at: UTC, ISO 8601.
+    skipped: clips left out, each {'id', 'reason'}. started_at/ended_at: UTC, ISO 8601. probe: what `vqlora.probe`
+    measured of the base, empty in trials that were not asked for it.
     """
 
     study: str
@@ -107,11 +116,17 @@ class Record:
     started_at: str | None = None
     ended_at: str | None = None
     adapter: str | None = None
+    probe: Mapping[str, Any] = field(default_factory=dict[str, Any])
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
             raise ValueError(f"record schema {self.schema} is not {SCHEMA}; read it with the version that wrote it")
+        for name in (self.study, self.version, self.trial):
+            if not NAME.fullmatch(name):
+                raise ValueError(f"record names {name!r}, but names files; use letters, digits, '.', '_' and '-'")
+        if self.adapter is not None and not ADAPTER.fullmatch(self.adapter):
+            raise ValueError(f"adapter {self.adapter!r} of {self.trial} lies elsewhere; expected attempt-K/adapter")
         unknown = set(self.metrics) - {"val", "test"}
         if unknown:
             raise ValueError(f"metrics of split {sorted(unknown)[0]!r}; a record holds 'val' and 'test'")
@@ -136,25 +151,17 @@ def record_to_json(record: Record) -> str:
 def record_from_json(text: str) -> Record:
     """The inverse of `record_to_json`. ValueError if the digest, the schema or a field is not as it should be."""
     try:
-        outer = json.loads(text)
+        outer: Any = json.loads(text)
         plain, digest = outer["record"], outer["sha256"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"not a record: {error}") from error
-    body = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        body = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"not a record: {error or 'nested too deeply'}") from error
     if hashlib.sha256(body.encode()).hexdigest() != digest:
-        raise ValueError(f"record of trial {plain.get('trial')!r}: the digest does not match its content")
-    if plain.get("schema") != SCHEMA:
-        raise ValueError(f"record schema {plain.get('schema')} is not {SCHEMA}; read it with the version that wrote it")
-    unknown = sorted(set(plain) - {f.name for f in fields(Record)})
-    if unknown:
-        raise ValueError(f"record has the unknown field {unknown[0]!r}")
-    values: dict[str, Any] = {
-        **plain,
-        "status": Status(plain["status"]),
-        "cost": Cost(**plain["cost"]),
-        "provenance": Provenance(**plain["provenance"]),
-    }
-    return Record(**values)
+        raise ValueError("not a record: the digest does not match its content; copy it again from where it was written")
+    schema = cast("dict[str, Any]", plain).get("schema") if isinstance(plain, dict) else None
+    if schema != SCHEMA:
+        raise ValueError(f"record schema {schema} is not {SCHEMA}; read it with the version that wrote it")
+    return build(Record, plain, "record")
 
 
 def _refuse_non_finite(value: Any, trial: str, path: str = "") -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vqlora.lines import one_line
 from vqlora.recall import Found, Span, changed_content, changed_versions, seed_span
 from vqlora.recipe import Recipe
 from vqlora.record import Status
@@ -51,10 +52,11 @@ def rerun(
     """
     record = found.record
     recipe = _recipe(found, seed, base, data)
-    print(f"{record.trial} of {record.study} {record.version}: {recipe.base} on {recipe.data}, seed {recipe.seed}")
+    what = f"{record.trial} of {record.study} {record.version}: {recipe.base} on {recipe.data}, seed {recipe.seed}"
+    print(one_line(what))
     content = changed_content(record, base=recipe.base, data=recipe.data)
     for line in content:
-        print(f"changed: {line}", flush=True)
+        print(f"changed: {one_line(line)}", flush=True)
     if content and not anyway:
         raise ValueError(
             f"{content[0]}; give the record's own with --base and --data, or compare all the same with --anyway"
@@ -62,12 +64,12 @@ def rerun(
     _set_threads(record.provenance.device, device)
     versions = changed_versions(record, device=device)
     for line in versions:
-        print(f"changed: {line}", flush=True)
+        print(f"changed: {one_line(line)}", flush=True)
     from vqlora.finetune import finetune
 
     outcome = finetune(recipe, device=device)
     if outcome.status is not Status.DONE:
-        print(f"now {outcome.status.value}: {outcome.error}")
+        print(f"now {outcome.status.value}: {one_line(outcome.error)}")
         return False
     rows = compare(found, outcome.metrics)
     _print(rows)

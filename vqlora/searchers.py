@@ -100,12 +100,13 @@ class Group:
 
 
 class StudySearch(Searcher):
-    """Proposes a study's trials; Tune's config of each is {'asked': ...}.
+    """Proposes a study's trials; Tune's config of each is {'asked': ..., 'stale': ...}.
 
     listed: trials to run first. searcher, ask: what proposes points, and a point as trials at all seeds; None = only
     the listed ones. samples: distinct points wanted of the searcher. answered: what the store already knows by
     fingerprint; a proposed trial that is known runs no more, and on_known hears of it. known: points that earlier
     launches proposed; those answered at all seeds count as samples, and the searcher learns of them.
+    stale: {trial: attempt} of records that do not count; a newer one is of this launch, so its trial is finished.
     Never saved: a study launched again replays its answered points instead of unpickling anything.
     """
 
@@ -119,8 +120,10 @@ class StudySearch(Searcher):
         samples: int = 0,
         on_known: Callable[[Asked], None] | None = None,
         known: Iterable[Mapping[str, Any]] = (),
+        stale: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
+        self._stale = dict(stale or {})
         self._on_known = on_known
         self._queue = deque(listed)
         self._searcher, self._ask, self._left = searcher, ask, samples if searcher else 0
@@ -146,7 +149,7 @@ class StudySearch(Searcher):
             return None if self._running and self._left > 0 else Searcher.FINISHED
         asked = self._queue.popleft()
         self._running[trial_id] = asked
-        return {"asked": asked.to_json()}
+        return {"asked": asked.to_json(), "stale": self._stale.get(asked.trial)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         asked = self._running.pop(trial_id)

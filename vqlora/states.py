@@ -21,7 +21,7 @@ from torch import Tensor
 from vqlora.models.bits import bits_by_role
 from vqlora.models.load import Loaded
 from vqlora.provenance import device_name, versions
-from vqlora.video.frames import write_whole
+from vqlora.video.cache import write_whole
 
 FORMAT = 1  # of the files; a change of it leaves old ones unread
 KEPT_BYTES = 2 * 2**30  # in host memory; later clips are read from disk or computed each time
@@ -36,13 +36,20 @@ def states_folder(cache: Path, loaded: Loaded) -> Path:
     depends_on = [
         FORMAT,
         loaded.digest,
-        bits_by_role(loaded.bits, loaded.model_type)["vision"],
+        _vision_bits(loaded),
         scheme,
         str(loaded.dtype),
         device_name(str(loaded.device)),
         {name: known.get(name) for name in PACKAGES},
     ]
     return cache / "states" / hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()
+
+
+def _vision_bits(loaded: Loaded) -> object:
+    """What the plan says of the tower: one number, or with it those of the parts that it sets apart."""
+    parts = {group: bits for group, bits in loaded.bits.plan.items() if group.startswith("vision.")}
+    whole = bits_by_role(loaded.bits, loaded.model_type)["vision"]
+    return [whole, parts] if parts else whole
 
 
 @dataclass(eq=False)

@@ -10,7 +10,6 @@ import os
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 SCHEMES = ("s3", "gs")
@@ -110,7 +109,9 @@ def open_place(url: str) -> Place:
     if not found:
         if not url:
             raise ValueError("storage is empty; give a folder, s3://bucket/prefix or gs://bucket/prefix")
-        path = str(Path(url).expanduser().absolute())
+        if "\0" in url:
+            raise ValueError(f"storage {url!r} is no name of a folder; it holds a zero byte")
+        path = os.path.abspath(os.path.expanduser(url))
         return Place(url=path, path=path, filesystem=LocalFileSystem(), is_local=True)
     if scheme not in SCHEMES:
         raise ValueError(

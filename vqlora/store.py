@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vqlora.clip_rows import clip_rows
 from vqlora.ledger import PART, SLOTS, Broken, Ledger, merge, read_attempt, read_state
 from vqlora.record import Record, Status, record_from_json, record_to_json
 from vqlora.storage import Place, open_place
@@ -116,14 +117,19 @@ class TrialStore:
         content = self.place.read(RECORD)
         return None if content is None else _valid(content)
 
+    def newer_record(self, stale: int | None) -> Record | None:
+        """The record, unless it is that of attempt `stale` or of an earlier one, which does not count."""
+        record = self.record()
+        return record if record is not None and (stale is None or record.attempt > stale) else None
+
     def examples(self, record: Record) -> list[dict[str, Any]]:
         """The rows of a record's attempt, empty where it has none; ValueError where they are broken."""
         content = self.attempt(record.attempt).read(EXAMPLES)
         if content is None:
             return []
         try:
-            return [json.loads(line) for line in gzip.decompress(content).decode().splitlines()]
-        except (OSError, EOFError, ValueError) as error:
+            return clip_rows(content)
+        except ValueError as error:
             raise ValueError(f"{self.name}/attempt-{record.attempt}/{EXAMPLES} is broken: {error}") from error
 
     def strangers(self) -> list[Broken]:
@@ -152,15 +158,15 @@ class StudyStore:
         return [name for name in self.place.folders() if name[0] not in "_."]
 
     def write_asked(self, asked: Mapping[str, Any]) -> None:
-        """Keeps what the study asks: question, axes, objectives, trials."""
-        self.place.write(ASKED, (json.dumps(asked, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+        """Keeps what the study asks: question, axes, objectives, trials; a kill leaves this or what was there."""
+        self.place.replace(ASKED, (json.dumps(asked, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
 
     def asked(self) -> dict[str, Any] | None:
         """What the study asks; None where that was not kept or does not read."""
         content = self.place.read(ASKED)
         try:
             plain = None if content is None else json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         return plain if isinstance(plain, dict) else None
 

@@ -41,7 +41,7 @@ class Study:
     points: asked beside the space, such as a reference that no grid holds.
     only: {axis: values as texts}; listed points with another value are left out. settings: {field of the recipe, such
     as 'frames.size': value} in every trial. samples: Tune's num_samples. A study whose frozen workload changes gets a
-    new version.
+    new version. extend: adds parts of one's own, see `vqlora.extend`; called in every process that runs trials.
     """
 
     name: str
@@ -60,6 +60,7 @@ class Study:
     settings: Mapping[str, Any] = field(default_factory=dict)
     searcher: Callable[[], Any] | None = None
     scheduler: Callable[[], Any] | None = None
+    extend: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
         for label, value in (("name", self.name), ("version", self.version)):

@@ -116,6 +116,7 @@ class Trainer:
         rank, ranks = world()
         batch = batch_order(len(self.examples), self.schedule.batch_size, self.seed, self.step_number)[rank::ranks]
         self.adapted.dropout(True)
+        self.adapted.advance(self.step_number / self.schedule.steps)
         is_measured = self.probe.is_active
         recomputing = checkpointed(self.adapted.model) if self.schedule.checkpointing else nullcontext()
         with nullcontext() if is_measured else self.adapted.loaded.fast(), recomputing, self.probe.step():
@@ -145,14 +146,15 @@ class Trainer:
                 return loaded.family.loss(loaded.model, tokens, states)
 
         loss = run_whole(loaded.model, forward)
+        penalty = self.adapted.penalty()
         count = (tokens["labels"][:, 1:] != IGNORED).sum()
         if world()[1] == 1:
-            loss.backward()
+            (loss + penalty).backward()
             return loss.detach()
         total = count.clone()
         dist.all_reduce(total)
         part = loss * (count / total)
-        part.backward()
+        (part + penalty / world()[1]).backward()
         whole = part.detach().clone()
         dist.all_reduce(whole)
         return whole

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import platform
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vqlora.asked import Asked
+from vqlora.endings import Interrupted
 from vqlora.ledger import Ledger
 from vqlora.record import Cost, Provenance, Record, Status, record_to_json
 from vqlora.store import ADAPTER, START, StudyStore, TrialStore
@@ -23,7 +25,7 @@ from vqlora.store import ADAPTER, START, StudyStore, TrialStore
 if TYPE_CHECKING:
     from vqlora.finetune import Outcome
     from vqlora.packing.pack import Pack
-    from vqlora.planner import Plan
+    from vqlora.plan import Plan
     from vqlora.recipe import Recipe
     from vqlora.warm import Warm
 
@@ -31,15 +33,15 @@ NEWS_PER_TRIAL = 10  # training rows sent on to Tune; the ledger keeps all
 NOWHERE = Provenance(commit=None, dirty=None, versions={}, device="none: never started", platform="")
 
 
-class Interrupted(BaseException):
-    """Ends a trial without a record: it goes on from its checkpoint, later or elsewhere. Not an error of the trial."""
-
-
 class Channel(Protocol):
     """How a running trial reaches its study."""
 
     def send(self, row: Mapping[str, Any]) -> None:
-        """Passes a row on. Raises `vqlora.finetune.Stopped` if the scheduler stops the trial, or `Interrupted`."""
+        """Passes a row on. Raises `vqlora.endings.Stopped` if the scheduler stops the trial, or `Interrupted`."""
+
+    def must_leave(self) -> bool:
+        """Whether the study ends, so that the trial keeps its state and goes. Asked after every step: cheap."""
+        return False
 
     def save(self, ledger: Ledger, step: int, state: bytes) -> None:
         """Keeps a checkpoint of the attempt whose ledger this is."""
@@ -61,6 +63,8 @@ class Keeper:
         self.ledger.add(row)
         if is_validation(row):
             self.ledger.close_part()
+        if self.channel.must_leave():
+            raise Interrupted(f"{self.trial.name}: the study ends")
         if is_news(row, self.steps):
             self.channel.send(row)
 
@@ -83,10 +87,16 @@ def state_to_bytes(state: Mapping[str, Any]) -> bytes:
 
 
 def state_from_bytes(content: bytes) -> dict[str, Any]:
-    """The inverse of `state_to_bytes`; loads tensors and plain values only, never code."""
+    """The inverse of `state_to_bytes`; loads tensors and plain values only, never code. ValueError where it is none."""
     import torch
 
-    return torch.load(io.BytesIO(content), weights_only=True)
+    try:
+        state = torch.load(io.BytesIO(content), weights_only=True)
+    except Exception as error:  # a broken pickle may raise anything
+        raise ValueError(f"a checkpoint does not read ({type(error).__name__}); start anew with --fresh") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"a checkpoint holds a {type(state).__name__}, not a trial's state; start anew with --fresh")
+    return state
 
 
 def is_validation(row: Mapping[str, Any]) -> bool:
@@ -137,6 +147,7 @@ def run_trial(
         text = f"{type(error).__name__}: {error}"
         if not isinstance(error, ValueError):
             text = f"{traceback.format_exc().rstrip()}"
+        text += f" (on node {platform.node()})"  # what one node lacks, such as the data, another may have
         outcome = Outcome(status=Status.FAILED, error=text)
     ledger.close_part()
     if plan is not None:
@@ -195,6 +206,7 @@ def _record(asked: Asked, outcome: Outcome, where: Provenance, attempt: int, sta
         cost=outcome.cost,
         curve=outcome.curve,
         model=outcome.model,
+        probe=outcome.probe,
         skipped=outcome.skipped,
         error=outcome.error,
         attempt=attempt,
@@ -211,9 +223,9 @@ def _record(asked: Asked, outcome: Outcome, where: Provenance, attempt: int, sta
 
 def _plan(asked: Asked, device: str) -> Plan | None:
     """What the planner predicts before a trial on a GPU; on a CPU it would cost a tiny trial more than it tells."""
-    from vqlora.planner import plan
+    from vqlora.planner import is_planned, plan
 
-    return plan(asked.recipe, device=device) if device.startswith("cuda") else None
+    return plan(asked.recipe, device=device) if device.startswith("cuda") and is_planned(asked.recipe.base) else None
 
 
 def _with_plan(outcome: Outcome, plan: Plan, asked: Asked) -> Cost:
@@ -221,7 +233,8 @@ def _with_plan(outcome: Outcome, plan: Plan, asked: Asked) -> Cost:
     is_whole = outcome.status is Status.DONE
     seen = Counter(row["split"] for row in outcome.examples)
     seconds = plan.device_seconds(asked.recipe, val=seen["val"], test=seen["test"]) if is_whole else None
-    return replace(outcome.cost, planned_train_peak_gib=plan.peak_gib, planned_device_seconds=seconds)
+    planned = {"planned_train_peak_gib": plan.peak_gib, "planned_latency_ms": plan.latency_ms(asked.recipe)}
+    return replace(outcome.cost, planned_device_seconds=seconds, **planned)
 
 
 def _write_start(trial: TrialStore, number: int, where: Provenance, started_at: str) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from vqlora.launch import BAD_INPUT, INTERRUPTED, run
+from vqlora.lines import one_line
 from vqlora.options import Runtime, read_options
 from vqlora.record import Record, Status
 from vqlora.store import study_store
@@ -74,7 +75,7 @@ def launch_tuned(study: Study, *, by: str = "method", rate: str = "rate") -> NoR
     try:
         status = _run(study, sys.argv[1:], by, rate)
     except ValueError as error:
-        print(f"{study.name}: {error}", file=sys.stderr)
+        print(f"{study.name}: {one_line(error)}", file=sys.stderr)
         status = BAD_INPUT
     raise SystemExit(status)
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.execution import class_cache
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule
 
 from vqlora.asked import Asked, ask_points, asked_from_json
-from vqlora.devices import find_devices
+from vqlora.devices import find_devices, groups_taken_back
 from vqlora.isolated import Isolated
 from vqlora.monitor import Monitor, Tally
 from vqlora.options import Runtime
@@ -28,7 +29,13 @@ from vqlora.trial import close_trial, values
 POLL_SECONDS = "0.25"  # of Train's controller; its default of 2 s paces every report
 DRIVER_FAILURES = 2  # restarts of a trial's driver, such as one killed with its node
 STOPPING_SCHEDULERS = (FIFOScheduler, AsyncHyperBandScheduler, MedianStoppingRule)
-PASSED_ON = ("VQLORA_CACHE", "VQLORA_COMMIT", "AWS_ENDPOINT_URL", "AWS_REGION", "HF_HOME", "HF_HUB_OFFLINE")
+# Tune would copy these into its actors' runtime environment, which Ray writes into its logs and shows on the dashboard.
+# Workers have them from their node: its role, its environment, or on one machine the study's own.
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN")
+PASSED_ON = (
+    "VQLORA_CACHE", "VQLORA_COMMIT", "VQLORA_CLIP_SECONDS", "VQLORA_CLIP_GIB", "VQLORA_CLIP_CACHE_GIB",
+    "VQLORA_VIDEO_ROOTS", "AWS_ENDPOINT_URL", "AWS_REGION", "HF_HOME", "HF_HUB_OFFLINE",
+)  # fmt: skip
 
 
 class StudyError(RuntimeError):
@@ -36,11 +43,16 @@ class StudyError(RuntimeError):
 
 
 def tune_study(
-    study: Study, runtime: Runtime, store: StudyStore, listed: Sequence[Asked], answers: Mapping[str, Record]
+    study: Study,
+    runtime: Runtime,
+    store: StudyStore,
+    listed: Sequence[Asked],
+    answers: Mapping[str, Record],
+    stale: Mapping[str, int],
 ) -> tuple[Tally, list[Asked], bool]:
     """Runs what is not answered: (counts, the searcher's trials, known and started, whether it was interrupted).
 
-    StudyError if no trial can run.
+    stale: {trial: attempt} of records that are no answers to this launch. StudyError if no trial can run.
     """
     scheduler = checked_scheduler(study)
     done = [one for one in listed if one.fingerprint in answers]
@@ -56,17 +68,14 @@ def tune_study(
         heard.append(asked)
 
     heard: list[Asked] = []
-    search = _search(study, listed, answers, hear)
+    search = _search(study, listed, answers, stale, hear)
     if not search.has_work():
         return tally, heard, False
     with ray_connection(runtime):
         devices = find_devices(runtime)
-        missing = tally.asked - tally.known
-        executor = (
-            Turns(store=store, runtime=runtime, devices=devices, trials=missing, obeys_scheduler=scheduler is not None)
-            if runtime.is_packed
-            else Isolated(store=store, runtime=runtime, devices=devices, trials=missing)
-        )
+        common: dict[str, Any] = {"store": store, "runtime": runtime, "devices": devices, "extend": study.extend}
+        common["trials"] = tally.asked - tally.known
+        executor = Turns(**common, obeys_scheduler=scheduler is not None) if runtime.is_packed else Isolated(**common)
         tally.workers = executor.workers
         monitor = Monitor(
             tally,
@@ -75,7 +84,7 @@ def tune_study(
             failure=executor.failure,
             start_limit=runtime.start_limit_seconds,
         )
-        with executor:
+        with groups_taken_back(), executor:
             was_interrupted = _fit(executor, search, scheduler, monitor, store)
         monitor.show(is_last=True)
         _close(store, monitor, executor.name)
@@ -95,7 +104,11 @@ def checked_scheduler(study: Study) -> Any:
 
 
 def _search(
-    study: Study, listed: Sequence[Asked], answers: Mapping[str, Record], on_known: Callable[[Asked], None]
+    study: Study,
+    listed: Sequence[Asked],
+    answers: Mapping[str, Record],
+    stale: Mapping[str, int],
+    on_known: Callable[[Asked], None],
 ) -> StudySearch:
     def in_order(record: Record) -> dict[str, Any]:
         """The record's point with its axes as the space has them: names of trials follow their order."""
@@ -108,6 +121,7 @@ def _search(
         searcher=searcher,
         ask=lambda point: ask_points(study, [point]),
         samples=study.samples,
+        stale=stale,
         on_known=on_known,
         known=[point for point in map(in_order, sorted(answers.values(), key=_start)) if point not in study.points],
     )
@@ -143,6 +157,8 @@ def _fit(executor: Turns | Isolated, search: Any, scheduler: Any, monitor: Monit
     )
     with _signals() as received:
         tuner.fit()
+    if monitor.tally.count(Status.FAILED):  # all at once, it may be, before the monitor looked again
+        monitor.ends_study = monitor.ends_study or executor.failure()
     if monitor.ends_study:
         raise StudyError(f"{monitor.ends_study}\nfinished trials are kept; launch again to run the rest")
     return bool(received)
@@ -185,6 +201,7 @@ def _close(store: StudyStore, monitor: Monitor, executor: str) -> None:
 @contextmanager
 def ray_connection(runtime: Runtime) -> Iterator[None]:
     """A Ray connection: the one that is open, the cluster RAY_ADDRESS or `ray start` names, or a local one."""
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(KEYS)
     if ray.is_initialized():
         yield
         return
@@ -194,7 +211,6 @@ def ray_connection(runtime: Runtime) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     variables = {
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": POLL_SECONDS,
-        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(runtime.start_limit_seconds),
         "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process a run; a lost worker goes on from its checkpoint anyway
         "RAY_CHDIR_TO_TRIAL_DIR": "0",  # else a relative --data or --base means another folder in a worker

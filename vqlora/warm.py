@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +15,13 @@ import torch
 
 from vqlora.data.example import Example
 from vqlora.data.sets import Splits, default_cache, open_data
+from vqlora.features import TowerFeatures, tower_key
 from vqlora.models.load import Loaded, load
-from vqlora.recipe import Frames, Recipe, to_json
+from vqlora.recipe import TOWER_SAMPLERS, Frames, Recipe, to_json
 from vqlora.states import StateMemory, states_folder
 from vqlora.video.frames import FrameStore, Readable, clips_digest, readable
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,14 +51,19 @@ class Warm:
         self._bases: dict[tuple[str, str, str], Loaded] = {}
         self._states: dict[Path, StateMemory] = {}
 
-    def data(self, recipe: Recipe) -> Data:
-        """The recipe's data, every clip decoded. ValueError past `max_skipped_share`."""
-        key = (recipe.data, recipe.frames, recipe.max_skipped_share)
+    def data(self, recipe: Recipe, device: str = "cpu") -> Data:
+        """The recipe's data, every clip decoded. ValueError past `max_skipped_share`.
+
+        device: where the base's tower runs if the sampler looks at its features.
+        """
+        needs_tower = recipe.frames.sampler in TOWER_SAMPLERS
+        key = (recipe.data, recipe.frames, recipe.max_skipped_share, _base_key(recipe, device) if needs_tower else None)
         with self._lock:
             if key not in self._data:
                 if recipe.data not in self._splits:
                     self._splits[recipe.data] = open_data(recipe.data)
-                self._data[key] = _decoded(self._splits[recipe.data], recipe.frames, recipe.max_skipped_share)
+                loaded = self.base(recipe, device) if needs_tower else None
+                self._data[key] = _decoded(self._splits[recipe.data], recipe, loaded)
             return self._data[key]
 
     def base(self, recipe: Recipe, device: str) -> Loaded:
@@ -70,6 +80,7 @@ class Warm:
 
     def forget_bases(self) -> None:
         self._bases.clear()
+        gc.collect()  # a pack and its seats refer to each other, and to the base
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -83,12 +94,16 @@ class Warm:
             return self._states[key]
 
 
-def _decoded(splits: Splits, frames: Frames, max_skipped_share: float) -> Data:
-    store = FrameStore(default_cache(), frames)
+def _decoded(splits: Splits, recipe: Recipe, loaded: Loaded | None) -> Data:
+    store = frame_store(recipe.frames, loaded)
     parts: dict[str, Readable] = {
-        split: readable(store, getattr(splits, split), max_skipped_share=max_skipped_share)
+        split: readable(store, getattr(splits, split), max_skipped_share=recipe.max_skipped_share)
         for split in ("train", "val", "test")
     }
+    store.selections.tower = None  # every clip's frames are chosen; the base may go
+    LOG.info(
+        "sampler %s: %.1f %% of the frames filled in", recipe.frames.sampler, 100 * store.selections.fallback_rate()
+    )
     return Data(
         digest=splits.digest,
         clips_digest=clips_digest(default_cache(), (*splits.train, *splits.val, *splits.test)),
@@ -96,6 +111,13 @@ def _decoded(splits: Splits, frames: Frames, max_skipped_share: float) -> Data:
         skipped=tuple(row for part in parts.values() for row in part.skipped),
         store=store,
     )
+
+
+def frame_store(frames: Frames, loaded: Loaded | None) -> FrameStore:
+    """The store of a machine's cache; `loaded` for samplers that look at a base's features."""
+    if frames.sampler not in TOWER_SAMPLERS or loaded is None:
+        return FrameStore(default_cache(), frames)
+    return FrameStore(default_cache(), frames, tower_key=tower_key(loaded), tower=TowerFeatures(loaded))
 
 
 def _base_key(recipe: Recipe, device: str) -> tuple[str, str, str]:

@@ -1,4 +1,4 @@
-// Draws the page's plots: the explorer first, then one plot a task, so that the page answers while the rest is drawn.
+// Unpacks plotly.js and draws the page's plots: the explorer first, then one plot a task, so that the page answers while the rest is drawn.
 "use strict";
 
 const pending = [...document.querySelectorAll(".plot[data-config]")].map((box) => () => {
@@ -12,12 +12,14 @@ function firstPlotDrawn() {
 }
 
 async function drawAll() {
-  if (document.getElementById("explore")) await startExplorer();
+  document.head.append(make("script", { textContent: await unpackedText("library") })); // its digest is in the policy
+  if (find("explore")) await startExplorer();
   for (const draw of pending) {
     await new Promise((next) => setTimeout(next));
     await draw();
     firstPlotDrawn();
   }
+  if (find("gallery")) await startGallery();
   document.documentElement.dataset.allDrawn = "yes";
 }
 

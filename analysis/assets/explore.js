@@ -13,11 +13,14 @@ function make(tag, properties = {}, ...children) {
   return node;
 }
 
-async function unpacked(id) {
-  const bytes = Uint8Array.from(atob(find(id).textContent.trim()), (sign) => sign.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return JSON.parse(await new Response(stream).text());
+async function unpackedText(id) {
+  const signs = atob(find(id).textContent);
+  const bytes = new Uint8Array(signs.length);
+  for (let place = 0; place < signs.length; place += 1) bytes[place] = signs.charCodeAt(place);
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
 }
+
+const unpacked = async (id) => JSON.parse(await unpackedText(id));
 
 async function startExplorer() {
   ex.data = await unpacked("explore-data");
@@ -38,6 +41,7 @@ async function startExplorer() {
   find("ex-clear").addEventListener("click", clearLimits);
   find("ex-csv").addEventListener("click", saveCsv);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", refresh);
+  matchMedia("print").addEventListener("change", drawParallel); // paper is always light
   addEventListener("resize", drawParallel);
   startParallel();
   await refresh();
@@ -102,7 +106,7 @@ function boxes(one) {
   };
   own.forEach((box) => box.addEventListener("change", moved));
   one.setLimit = () => { own.forEach((box) => { box.checked = true; }); moved(); };
-  const labels = own.map((box, place) => make("label", {}, box, ` ${one.levels[place]}`));
+  const labels = own.map((box, place) => make("label", {}, box, ` ${one.levels[place] || "–"}`));
   return make("fieldset", { className: "limit" }, make("legend", { textContent: one.label }), ...labels);
 }
 

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis import views
-from analysis.configs import Config, configurations, label, levels
+from analysis import contrasts, views
+from analysis.configs import Config, configurations, finished, label, levels, score_draws
+from analysis.contrasts import Contrast
+from analysis.counting import MEANS
 from analysis.plots import Answer, Chart, Finding, Plot
-from analysis.table import Evidence
+from analysis.table import Evidence, config_name
 
 OBJECTIVES = (("val.cider", "max"), ("cost.train_peak_gib", "min"), ("cost.latency_ms", "min"))
 
@@ -26,7 +28,29 @@ def answer(evidence: Evidence) -> Answer:
     if others:
         plots.append(views.grid(configs, metric=metric, across=others[0], down=group))
     plots.append(views.curves(evidence, group=group))
-    return Answer(findings=[best(configs, metric=metric, direction=direction)], plots=plots)
+    findings = [best(configs, metric=metric, direction=direction), *_worth(evidence, configs)]
+    return Answer(findings=findings, plots=plots)
+
+
+def _worth(evidence: Evidence, configs: Sequence[Config]) -> list[Finding]:
+    """The cheapest trained configuration against the one that validation chooses, and whether it may replace it."""
+    metric, direction = score(evidence)
+    cost = next((name for name, _ in objectives(evidence) if name.startswith("cost.")), "")
+    known = [one for one in configs if one.method != "zero_shot" and one.has(cost, f"val.{metric}", f"test.{metric}")]
+    known = [one for one in known if one.device == known[0].device]
+    if metric not in MEANS or len(known) < 2:
+        return []
+    chosen = (max if direction == "max" else min)(known, key=lambda one: one.values[f"val.{metric}"])
+    cheapest = min(known, key=lambda one: one.values[cost])
+    if cheapest is chosen:
+        return []
+    sides = [
+        [one for one in finished(evidence) if config_name(one.point, evidence.axes) == side.name]
+        for side in (cheapest, chosen)
+    ]
+    names = (f"{cheapest.name} (least {label(cost)})", f"{chosen.name} (best on validation)")
+    asked = Contrast(left=names[0], lefts=sides[0], right=names[1], rights=sides[1], by=(), in_margin=True)
+    return contrasts.findings(evidence, [asked], metric=metric, direction=direction)
 
 
 def objectives(evidence: Evidence) -> tuple[tuple[str, str], ...]:
@@ -70,5 +94,8 @@ def frontiers(evidence: Evidence, configs: Sequence[Config], *, group: str) -> l
             own = [one for one in configs if one.device == device and one.has(cost, f"val.{metric}", f"test.{metric}")]
             name = f"frontier-{cost.removeprefix('cost.')}" + (f"-{place}" if len(devices) > 1 else "")
             if own:
-                found.append(views.frontier(own, metric=metric, direction=direction, cost=cost, group=group, id=name))
+                few = range(len(own)) if len(own) <= views.MOST_HOVERS else ()
+                draws = score_draws(evidence, own, few, metric=metric, split="test")
+                drawn = {"cost": cost, "group": group, "id": name, "draws": draws}
+                found.append(views.frontier(own, metric=metric, direction=direction, **drawn))
     return found

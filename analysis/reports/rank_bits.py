@@ -1,7 +1,7 @@
 """How do rank and bits trade score against memory? The verdict and the plots of `studies/rank_bits.py`.
 
 Does training help, does quantisation hurt, does rank matter, what do bits save: each sentence with its interval, paired
-over the same points, seeds and clips.
+over the same points, seeds and clips, and corrected for the other contrasts.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from analysis import views
-from analysis.compare import Member, compare, pair
+from analysis import contrasts, views
 from analysis.configs import Config, configurations, finished, label, levels, method_of, number
+from analysis.contrasts import Contrast
 from analysis.plots import Answer, Chart, Finding, Marks, Plot
 from analysis.reports import general
 from analysis.table import Evidence
@@ -40,12 +40,13 @@ def answer(evidence: Evidence) -> Answer:
         *_memory(adapted),
         views.curves(evidence, group="bits"),
     ]
-    findings = [*_contrasts(evidence, trained, metric), *(finding for finding, _ in trends), *_bits_save(adapted)]
+    findings = [*_contrasts(evidence, trained), *(finding for finding, _ in trends), *_bits_save(adapted)]
     return Answer(findings=findings, plots=plots)
 
 
-def _contrasts(evidence: Evidence, trained: Sequence[Record], metric: str) -> list[Finding]:
+def _contrasts(evidence: Evidence, trained: Sequence[Record]) -> list[Finding]:
     """Highest rank against zero-shot, fewest bits against most, highest rank against lowest."""
+    metric, direction = general.score(evidence)
     ranks, bits = (levels((record.point for record in trained), axis) for axis in ("rank", "bits"))
     if not trained:
         return [Finding(sentence="no comparison", basis="no adapter has finished its training", clear=False)]
@@ -56,31 +57,18 @@ def _contrasts(evidence: Evidence, trained: Sequence[Record], metric: str) -> li
 
     shared = [value for value in levels((record.point for record in base), "bits") if value in bits]
     where = "" if shared in ([], bits) else f" (bits {', '.join(map(str, shared))})"
-    sides = [(f"LoRA rank {ranks[-1]}{where}", at("rank", ranks[-1]), f"zero-shot{where}", base, "bits")]
+    high = at("rank", ranks[-1])
+    asked = [
+        Contrast(left=f"LoRA rank {ranks[-1]}{where}", lefts=high, right=f"zero-shot{where}", rights=base, by=["bits"])
+    ]
     if len(bits) > 1:
-        few, many = (f"QLoRA (bits {bits[0]})", f"LoRA (bits {bits[-1]})")
-        sides.append((few, at("bits", bits[0]), many, at("bits", bits[-1]), "rank"))
+        few, many = f"QLoRA (bits {bits[0]})", f"LoRA (bits {bits[-1]})"
+        sides = {"lefts": at("bits", bits[0]), "rights": at("bits", bits[-1])}
+        asked.append(Contrast(left=few, right=many, **sides, by=["rank"], in_margin=True))
     if len(ranks) > 1:
-        sides.append((f"rank {ranks[-1]}", at("rank", ranks[-1]), f"rank {ranks[0]}", at("rank", ranks[0]), "bits"))
-    return [_contrast(evidence, metric, *side) for side in sides]
-
-
-def _contrast(
-    evidence: Evidence, metric: str, name: str, left: Sequence[Record], other: str, right: Sequence[Record], by: str
-) -> Finding:
-    scores = evidence.scores(split="test", metric=metric)
-    pairs = pair([_member(record, by) for record in left], [_member(record, by) for record in right])
-    try:
-        found = compare(scores, pairs, left=name, right=other, rng=np.random.default_rng(0))
-    except ValueError as error:
-        return Finding(sentence=f"{name} against {other}: not answered", basis=str(error), clear=False)
-    sentence = found.sentence(f"{label(metric)} on test")
-    return Finding(sentence=sentence, basis=found.basis(), clear=found.difference.clear_of_zero)
-
-
-def _member(record: Record, by: str) -> Member:
-    """A base as it is has no seed: greedy captions of it are the same however often they are made."""
-    return Member(record.trial, record.point[by], None if method_of(record) == "zero_shot" else record.seed)
+        low = at("rank", ranks[0])
+        asked.append(Contrast(left=f"rank {ranks[-1]}", lefts=high, right=f"rank {ranks[0]}", rights=low, by=["bits"]))
+    return contrasts.findings(evidence, asked, metric=metric, direction=direction)
 
 
 def _memory(configs: Sequence[Config]) -> list[Chart]:

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis import pareto, views
+from analysis import pareto, tables, views
 from analysis.configs import Config, configurations, label, number
+from analysis.importance import Importance, Share
 from analysis.plots import Answer, Chart, Finding, Marks
 from analysis.reports import general
 from analysis.table import Evidence
@@ -22,8 +23,35 @@ def answer(evidence: Evidence) -> Answer:
     metric = general.score(evidence)[0]
     configs = configurations(evidence, metric=metric)
     found = [front(evidence, configs, device) for device in sorted({config.device for config in configs})]
-    findings = [finding for finding, _ in found]
-    return Answer(findings=[*plain.findings, *findings], plots=[*(chart for _, chart in found), *plain.plots])
+    findings = [*_matters(evidence, metric), *plain.findings, *(finding for finding, _ in found)]
+    return Answer(findings=findings, plots=[*(chart for _, chart in found), *plain.plots])
+
+
+def _matters(evidence: Evidence, metric: str) -> list[Finding]:
+    """What the axes explain of the score, and whether the first stays so without any one of the trials."""
+    whole = tables.explained(evidence, metric)
+    if whole is None:
+        return [Finding(sentence="which axis matters: not answered", basis="no axis takes two levels", clear=False)]
+    trials = evidence.done["trial"].tolist()
+    others = [left for trial in trials if (left := tables.explained(evidence, metric, without=trial))]
+    first = _alone(whole)[0].axes
+    shares = [one.share for left in others for one in _alone(left) if one.axes == first]
+    stays = all(_alone(left)[0].axes == first for left in others)
+    said = ", ".join(f"{one.axes[0]} {one.share:.0%}" for one in _alone(whole))
+    return [
+        Finding(
+            sentence=f"of the variance of {label(metric)} on test the axes explain: {said}",
+            basis=f"functional ANOVA over {len(trials)} finished trials of a search, {whole.filled} of {whole.cells} "
+            f"cells estimated; without any one trial {first[0]} explains {min(shares):.0%} to {max(shares):.0%} and "
+            + ("stays first" if stays else "does not always stay first"),
+            clear=stays,
+        )
+    ]
+
+
+def _alone(explained: Importance) -> list[Share]:
+    """Single axes, the largest share first."""
+    return sorted((one for one in explained.shares if len(one.axes) == 1), key=lambda one: -one.share)
 
 
 def front(evidence: Evidence, configs: Sequence[Config], device: str) -> tuple[Finding, Chart]:

@@ -9,6 +9,7 @@ import json
 import re
 from collections import Counter
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,17 @@ from headless import open_page
 
 from analysis import layout, table
 from analysis.report import report_of
+from vqlora.strips import strip_name
 
 PROBE = """
 <script>
-addEventListener("load", () => setTimeout(() => {
+const drawn = setInterval(() => {
+  if (document.documentElement.dataset.allDrawn !== "yes") return;
+  clearInterval(drawn);
+  window.act?.();
+  setTimeout(probe, 200);
+}, 20);
+function probe() {
   const boxes = [...document.querySelectorAll(".plot")];
   const found = {
     plots: Object.fromEntries(boxes.map(box => [box.id, {
@@ -33,12 +41,18 @@ addEventListener("load", () => setTimeout(() => {
     fetched: performance.getEntriesByType("resource").map(entry => entry.name),
     paper: getComputedStyle(document.body).backgroundColor,
     ran: window.ran === true,
+    gallery: {
+      clips: document.querySelectorAll("#ga-clips .clip").length,
+      pictures: document.querySelectorAll("#ga-clips img").length,
+      captions: [...document.querySelectorAll("#ga-clips .caption")].map(one => one.textContent),
+      references: [...document.querySelectorAll("#ga-clips li")].map(one => one.textContent),
+    },
   };
   const out = document.createElement("pre");
   out.id = "probe";
   out.textContent = JSON.stringify(found);
   document.body.append(out);
-}, 500));
+}
 </script>
 """
 
@@ -51,7 +65,7 @@ def visit(chromium: str, page: Path, *, width: int = 1280, dark: bool = False) -
     dom = open_page(chromium, probed, width=width, dark=dark)
     found = re.search(r'<pre id="probe">(.*?)</pre>', dom, re.S)
     assert found, dom[-2000:]
-    return json.loads(found[1])
+    return json.loads(unescape(found[1]))
 
 
 def test_all_plots_are_drawn_with_a_mark_for_each_configuration_or_trial(chromium, page):
@@ -114,3 +128,27 @@ def test_markup_in_records_does_not_run(chromium, drawn, tmp_path):
     seen = visit(chromium, tmp_path / "evil.html")
     assert seen["ran"] is False and seen["fetched"] == []
     assert all(plot["drawn"] for plot in seen["plots"].values())
+
+
+def test_the_gallery_shows_what_the_chosen_two_say_as_text_and_the_frames_they_saw(chromium, drawn, tmp_path):
+    records, examples = drawn
+    evil = "<img src=x onerror='window.ran=true'>"
+    said = {
+        trial: [{**row, "caption": f"{evil} {trial}", "references": [evil]} for row in rows]
+        for trial, rows in examples.items()
+    }
+    picture = bytes.fromhex("ffd8ffe000104a46494600010100000100010000ffd9")
+    strips = {strip_name("9b1c", "video0", []): picture}
+    found = table.collect(records, said, asked=table.Asked(), gallery=strips)
+    acts = """<script>function act() {
+      const right = document.getElementById("ga-right");
+      right.value = [...right.options].findIndex((one) => one.textContent === "bits 8, rank 4");
+      right.dispatchEvent(new Event("change"));
+    }</script>"""
+    path = tmp_path / "gallery.html"
+    path.write_text(layout.html(report_of(found)) + acts)
+    seen = visit(chromium, path)
+    assert seen["ran"] is False
+    assert seen["gallery"]["clips"] == 12 and seen["gallery"]["pictures"] == 1
+    assert seen["gallery"]["captions"][1].startswith("<img src=x") and "r4-b8-" in seen["gallery"]["captions"][1]
+    assert seen["gallery"]["references"][0] == evil

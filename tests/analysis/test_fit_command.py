@@ -89,3 +89,19 @@ def test_what_cannot_be_fitted_is_one_line_and_status_2(capsys, table, arguments
     assert status == 2 and not out.endswith("}\n")
     assert err.startswith("analysis: ") and err.count("\n") == 1
     assert re.search(message, err), err
+
+
+def test_profiles_stand_beside_the_intervals_and_noise_that_differs_gives_weights(capsys, tmp_path):
+    """Replicates that are noisier for larger x: weighted, the exponent's profile is narrower."""
+    draw = np.random.default_rng(0)
+    x = np.repeat(np.geomspace(1, 100, 12), 3)
+    y = (1 + 2 * x**-0.5) * np.exp(draw.normal(0, 0.001 * x**0.7))
+    path = tmp_path / "noisy.csv"
+    path.write_text("x,y\n" + "".join(f"{a!r},{b!r}\n" for a, b in zip(x.tolist(), y.tolist(), strict=True)))
+    widths = []
+    for more in ((), ("--noise", "x")):
+        _, out, _ = run(capsys, path, "--law", "power", "--x", "x=x", "--y", "y", "--squares", "log", *more)
+        low, high = map(float, re.search(r" a = .*profile \[([\d.]+), ([\d.]+)\]", out).groups())
+        assert low <= 0.5 <= high
+        widths.append(high - low)
+    assert widths[1] < 0.7 * widths[0]

@@ -1,6 +1,7 @@
 """What leaves a report besides its page: CSV, LaTeX, figures; several studies; a study that is running."""
 
 import csv
+import os
 import re
 import shutil
 import subprocess
@@ -54,13 +55,41 @@ def test_page_latex_and_csv_have_the_same_numbers(written, made):
 def test_latex_compiles_to_the_letter_it_was_given_and_no_more():
     evil = r"\input{/etc/passwd} 50% & _x_ $y$ #1 ~ ^ {z}"
     rows = [[Cell(value=evil), Cell(value=-0.5, best=True)]]
-    text = latex.table(Table(id="t", title=evil, note="", keys=["a", "b"], header=["a", "b_c"], rows=rows))
+    text = latex.table(Table(id="t", title=evil, note="", keys=["a", "b"], header=["a", "b_c"], rows=rows), name="s")
     assert r"\input" not in text.replace(r"\textbackslash{}input", "")
     assert r"\textbf{$-$0.5}" in text and r"b\_c" in text
     assert len(re.findall(r"(?<!\\)&", text)) == 2  # one between two cells, of head and of the row
     assert r"\begin{longtable}" in latex.table(
-        Table(id="t", title="", note="", keys=["a"], header=["a"], rows=[[Cell(value=1.0)]] * 41)
+        Table(id="t", title="", note="", keys=["a"], header=["a"], rows=[[Cell(value=1.0)]] * 41), name="s"
     )
+
+
+def test_a_table_wider_than_the_page_stands_in_panels_that_all_name_their_rows():
+    keys = [f"column {place} with a long name" for place in range(9)]
+    rows = [[Cell(value=f"row {number}"), *(Cell(value=float(number)) for _ in keys[1:])] for number in range(3)]
+    text = latex.table(Table(id="t", title="", note="", keys=keys, header=keys, rows=rows), name="s")
+    assert text.count(r"\begin{tabular}") == text.count("row 2") == 4
+    assert all(text.count(key) == (4 if key == keys[0] else 1) for key in keys)
+    assert text.count(r"\caption") == text.count(r"\label{tab:s-t}") == 1
+
+
+def test_the_manuscript_compiles_without_an_error_or_anything_too_wide(written, tmp_path):
+    """pdflatex on all that was written; a line more than a millimetre too wide would be seen."""
+    pdflatex = shutil.which("pdflatex")
+    if pdflatex is None:
+        missing = "no pdflatex on this machine: apt-get install texlive-latex-recommended"
+        pytest.fail(missing) if os.environ.get("VQLORA_REQUIRE_ALL") == "1" else pytest.skip(missing)
+    parts = sorted(path.stem for path in (written / "latex").glob("*.tex"))
+    graphics = f"\\graphicspath{{{{{written / 'figures'}/}}}}"
+    opened = [r"\documentclass[a4paper]{article}", r"\usepackage[margin=2cm]{geometry}"]
+    opened += [r"\usepackage{booktabs,longtable,graphicx}", graphics, r"\begin{document}\sloppy"]
+    body = [f"\\input{{{written / 'latex' / part}}}" for part in parts]
+    (tmp_path / "all.tex").write_text("\n".join([*opened, *body, r"\end{document}"]))
+    run = [pdflatex, "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:]
+    wide = [float(found) for found in re.findall(r"Overfull \\hbox \(([\d.]+)pt", done.stdout)]
+    assert max(wide, default=0) < 3 and "undefined" not in done.stdout
 
 
 def test_a_table_is_booktabs_with_the_best_in_bold(written):
@@ -123,13 +152,24 @@ def two(drawn, tmp_path):
 
 def test_several_studies_are_one_page_with_a_common_frontier_and_a_part_each(two, tmp_path, capsys):
     page = tmp_path / "both.html"
-    assert command.main(["report", *two, "-o", str(page), "--csv", str(tmp_path / "csv")]) == 0
+    asked = [f"--csv={tmp_path / 'csv'}", f"--latex={tmp_path / 'tex'}"]
+    assert command.main(["report", *two, "-o", str(page), *asked]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(page)
     text = page.read_text()
     assert text.count('id="explore"') == 1 and "<h1>first</h1>" in text and "<h1>second</h1>" in text
     ids = re.findall(r'<div class="plot" id="([^"]+)"', text)
     assert len(ids) == len(set(ids)) > 8
-    assert (tmp_path / "csv" / "first" / "scores.csv").is_file()
+    with (tmp_path / "csv" / "scores.csv").open(newline="") as lines:
+        together = list(csv.DictReader(lines))
+    apart: list[str] = []
+    for name in ("first", "second"):
+        with (tmp_path / "csv" / name / "scores.csv").open(newline="") as lines:
+            apart += [f"study {name}, {row['configuration']}" for row in csv.DictReader(lines)]
+    assert sorted(row["configuration"] for row in together) == sorted(apart)
+    for row in together:
+        low, high = (float(row[f"test.cider.{end}"]) for end in ("low", "high"))
+        words = Cell(value=float(row["test.cider"]), low=low, high=high).text
+        assert words in text and words in (tmp_path / "tex" / "scores.tex").read_text()
 
 
 def test_joined_studies_keep_their_trials_apart_and_share_what_all_asked_for(whole):

@@ -8,7 +8,7 @@ import pytest
 from known_truth import ended
 
 from analysis import __main__ as command
-from analysis import figures, layout, table, writing
+from analysis import figures, layout, page, table, writing
 from analysis.report import report_of
 from vqlora.record import Status
 
@@ -46,8 +46,9 @@ def test_the_report_opens_with_the_verdict_then_the_counts_then_what_was_left_ou
 
 
 def test_plotly_is_embedded_once_and_nothing_is_named_that_would_be_fetched(html):
-    assert html.count(figures.library()) == 1
-    own = html.replace(figures.library(), "")
+    library = page.packed("library", figures.library())
+    assert html.count(library) == 1
+    own = html.replace(library, "")
     assert not re.search(r"https?://|//cdn|\bsrc=|@import|url\(", own)
     assert "default-src 'none'" in html
 
@@ -96,9 +97,9 @@ def test_markup_in_records_is_text_in_every_output(drawn, tmp_path):
     found = table.collect([first, other, *records[2:]], examples, asked=table.Asked(question=EVIL, trials=(EVIL,)))
     report = report_of(found)
     writing.write_markdown(report, tmp_path, sha256="0")
-    page = layout.html(report).replace(figures.library(), "")
-    assert "<img" not in page and "alert(1)" in page
-    assert page.count("</script>") == page.count("<script")
+    text = layout.html(report)
+    assert "<img" not in text and "alert(1)" in text
+    assert text.count("</script>") == text.count("<script")
     assert "<img" not in (tmp_path / "rank_bits.md").read_text()
     assert not re.search(r"[^\\]\]\(javascript", (tmp_path / "rank_bits.md").read_text())
     assert all("<img" not in path.read_text() and "<script" not in path.read_text() for path in tmp_path.glob("*.svg"))
@@ -107,9 +108,9 @@ def test_markup_in_records_is_text_in_every_output(drawn, tmp_path):
 def test_a_study_without_a_finished_trial_still_has_a_report(whole):
     failed = [ended(record, Status.FAILED, "no GPU") for record in whole.records]
     found = table.collect(failed, {}, asked=table.Asked())
-    page = layout.html(report_of(found))
-    assert "No trial has finished" in page and "27 asked · 0 done · 27 failed" in page
-    assert "script-src 'none'" in page and len(page) < 60_000
+    text = layout.html(report_of(found))
+    assert "No trial has finished" in text and "27 asked · 0 done · 27 failed" in text
+    assert "script-src 'none'" in text and len(text) < 60_000
 
 
 def test_bad_input_is_one_line_and_a_status(capsys, tmp_path):
@@ -120,10 +121,10 @@ def test_bad_input_is_one_line_and_a_status(capsys, tmp_path):
 
 
 def test_the_command_writes_the_committed_forms(committed, tmp_path, capsys):
-    page, folder, records = tmp_path / "x.html", tmp_path / "md", tmp_path / "records"
-    assert command.main(["report", str(committed), "-o", str(page), "--markdown", str(folder)]) == 0
-    assert capsys.readouterr().out.splitlines() == [str(folder / "rank_bits.md"), str(page)]
-    assert hashlib.sha256(page.read_bytes()).hexdigest() in (folder / "rank_bits.md").read_text()
+    path, folder, records = tmp_path / "x.html", tmp_path / "md", tmp_path / "records"
+    assert command.main(["report", str(committed), "-o", str(path), "--markdown", str(folder)]) == 0
+    assert capsys.readouterr().out.splitlines() == [str(folder / "rank_bits.md"), str(path)]
+    assert hashlib.sha256(path.read_bytes()).hexdigest() in (folder / "rank_bits.md").read_text()
     assert command.main(["records", str(committed), "-o", str(records)]) == 0
     assert (records / "rank_bits.jsonl").read_bytes() == committed.read_bytes()
 

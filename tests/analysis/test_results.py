@@ -40,6 +40,15 @@ def test_chances_are_shares_and_members_have_the_larger_ones(found):
     assert np.isnan([chance for row, chance in enumerate(found.chance) if row not in front.rows]).all()
 
 
+def test_the_volume_up_to_the_worst_measured_has_an_interval(found):
+    (front,) = found.fronts
+    assert front.volume.low < front.volume.high and front.volume.estimate > 0
+    costs = [found.configs[row].values["cost.train_peak_gib"] for row in front.rows]
+    assert front.worst[1] == max(costs)
+    said = next(one.basis for one in sentences(found) if "hypervolume" in one.basis)
+    assert f"[{front.volume.low:.4g}, {front.volume.high:.4g}]" in said
+
+
 def test_each_device_has_a_frontier_of_its_own(drawn):
     records, examples = drawn
     moved = [replace(one, provenance=provenance("CPU")) if one.point["bits"] == 4 else one for one in records]

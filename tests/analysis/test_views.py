@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ from known_truth import Maker, Truth, provenance
 from analysis import table, views
 from analysis.configs import amount, configurations, number
 from analysis.reports import general, rank_bits
+from analysis.trends import law_of
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +34,20 @@ def test_the_frontier_is_chosen_on_validation_and_an_absurd_test_score_changes_n
     assert honest.lines[0].x == absurd.lines[0].x
     assert [row[-1] for row in honest.rows] == [row[-1] for row in absurd.rows]
     assert max(absurd.lines[0].y) == 9.9
+
+
+def test_the_band_is_what_resamples_attain_within_each_cost(whole, configs):
+    """Draws that never differ attain the stairs of the best score so far, and nothing else."""
+    options = {"metric": "cider", "direction": "max", "cost": "cost.train_peak_gib", "group": "bits", "id": "f"}
+    configs = [one for one in configs if one.has("test.cider", "cost.train_peak_gib")]
+    scores = np.array([one.values["test.cider"] for one in configs])
+    found = views.frontier(configs, **options, draws=np.tile(scores, (50, 1))).bands[0]
+    costs = np.array([one.values["cost.train_peak_gib"] for one in configs])
+    for x, low, high in list(zip(found.x, found.low, found.high, strict=True))[::2]:
+        assert low == high == scores[costs <= x].max()
+    drawn = next(one for one in general.frontiers(whole, configs, group="bits") if one.bands)
+    assert all(low < high for low, high in zip(drawn.bands[0].low, drawn.bands[0].high, strict=True))
+    assert "Band:" in drawn.summary
 
 
 def test_the_gap_between_test_and_validation_is_printed(configs):
@@ -126,3 +142,16 @@ def test_thirteen_trials_of_one_seed_are_enough_for_a_verdict():
     assert found.findings[0].clear
     assert "1 pair x 96 clips, clips resampled, so the noise between seeds is not in it" in found.findings[0].basis
     assert "12 configurations" in next(one.basis for one in found.findings if "effect of rank" in one.sentence)
+
+
+def test_a_law_says_how_it_predicts_its_highest_level_from_the_others(truth):
+    maker = Maker(truth)
+    made = [maker.trial(rank, bits, seed)[0] for rank in (1, 2, 4, 8, 16, 32) for bits in (4, 16) for seed in (0, 1)]
+    evidence = table.collect(made, {}, asked=table.Asked())
+    finding, chart = law_of(evidence, list(evidence.records), metric="cider", factor="rank", block="bits")
+    said = re.search(r"fitted below rank 32 it predicts ([\d.]+) there, measured ([\d.]+)", finding.basis)
+    assert said and float(said[1]) == pytest.approx(truth.score(32, 8), abs=0.06)
+    assert [line.dashed for line in chart.lines] == [False, True]
+    few = [one for one in made if one.point["rank"] < 16]
+    finding, chart = law_of(evidence, few, metric="cider", factor="rank", block="bits")
+    assert "extrapolation to rank 8 not checked" in finding.basis and len(chart.lines) == 1

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -23,6 +24,14 @@ from vqlora.recipe import Method, to_json
 ADAPTER = "default"  # PEFT's name for the only adapter; left out of state names
 PEFT_PREFIX = "base_model.model."
 PEFT_METHODS = ("lora", "ia3")  # whose adapters PEFT loads
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shown:
+    """A clip as a model is shown it: scores in [0, 1] by name, each [frames], and a number that is its own."""
+
+    scores: Mapping[str, Sequence[float] | np.ndarray]
+    number: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,6 +100,25 @@ class Adapted:
     def found(self) -> dict[str, dict[str, Any]]:
         """What the built model holds per role, see `vqlora.models.bits.report`."""
         return report(self.model, self.loaded.model_type)
+
+    @property
+    def follows_frames(self) -> bool:
+        """Whether `see` wants to be told what is shown."""
+        return False
+
+    def see(self, shown: Sequence[Shown], tokens: Mapping[str, Tensor] | None) -> None:
+        """What the next pass will show: a clip for each row, and the batch where it is known."""
+
+    def advance(self, share: float) -> None:
+        """How much of the training is done, before each step."""
+
+    def penalty(self) -> Tensor | float:
+        """What a step minimises beside the loss of what was seen."""
+        return 0.0
+
+    def figures(self) -> dict[str, float]:
+        """What the adapter has measured of itself since it was last asked; a metric of the split it saw."""
+        return {}
 
     def dropout(self, active: bool) -> None:
         """Adapters' dropout on (training) or off; the base itself has none and stays in evaluation mode."""

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from vqlora.adapters.adapted import PEFT_METHODS, PEFT_PREFIX
-from vqlora.recipe import Bottleneck, FullFineTune, Ia3, Lora, Method, Prefix, recipe_from_json
+from vqlora.recipe import Bottleneck, FullFineTune, Ia3, Lora, Method, Prefix, TemporalLora, recipe_from_json
 from vqlora.record import Record, record_to_json
 
 WEIGHTS, FULL_WEIGHTS = "adapter_model.safetensors", "trained.safetensors"
@@ -115,6 +115,10 @@ def _method(method: Method) -> str:
         case Lora():
             name = " ".join(("LoRA", *(part for part in (method.variant, method.init) if part)))
             return f"{name} " + ", ".join(f"rank {rank} on {role}" for role, rank in method.rank.items() if rank)
+        case TemporalLora():
+            return f"temporal LoRA ({method.mode}) " + ", ".join(
+                f"rank {r} on {role}" for role, r in method.rank.items()
+            )
         case Bottleneck():
             return "bottleneck adapters of " + ", ".join(
                 f"width {width} on {role}" for role, width in method.width.items() if width

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from vqlora.adapters.adapted import ADAPTER, Adapted, declared_quantised, trained_names, unwrap
+from vqlora.adapters.groups import group_layers
 from vqlora.adapters.lora_init import start_from_inputs, start_from_quantisation
 from vqlora.models.bits import scheme_of
 from vqlora.models.load import Loaded
@@ -23,7 +24,9 @@ PISSA = "pissa_niter_16"  # the iterations of a fast SVD that arXiv:2404.02948 f
 
 
 def ranks(loaded: Loaded, method: Lora) -> dict[str, int]:
-    """{full name of a linear layer: rank}. ValueError if a role is missing in this base or has no linear layer."""
+    """{full name of a linear layer: rank}. ValueError if a role or group is missing in this base or has no layer."""
+    if method.groups is not None:
+        return _grouped_ranks(loaded, method.groups)
     wanted = {role: rank for role, rank in method.rank.items() if rank > 0}
     check_roles(loaded.model_type, wanted, "Lora.rank")
     layers = linear_layers(loaded.model, loaded.model_type)
@@ -31,6 +34,14 @@ def ranks(loaded: Loaded, method: Lora) -> dict[str, int]:
         if not layers[role]:
             raise ValueError(f"Lora.rank gives {role!r} rank {wanted[role]}, but this base has no linear layer there")
     return {name: rank for role, rank in wanted.items() for name in layers[role]}
+
+
+def _grouped_ranks(loaded: Loaded, sizes: Mapping[str, int]) -> dict[str, int]:
+    members = group_layers(loaded)
+    missing = sorted(name for name, rank in sizes.items() if rank and name not in members)
+    if missing:
+        raise ValueError(f"Lora.groups names {missing[0]!r}, which this base does not have; it has {sorted(members)}")
+    return {layer: rank for name, rank in sizes.items() if rank for layer in members[name]}
 
 
 def lora_config(method: Lora, ranks: Mapping[str, int]) -> Any:

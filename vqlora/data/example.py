@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-PROMPTS = {"caption": "Describe the video."}  # what the user says where an example brings no messages of its own
+# What the user says where an example brings no messages of its own.
+PROMPTS = {"caption": "Describe the video.", "retrieval": "Describe the video."}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,11 @@ class Example:
     task: str = "caption"
     audio: tuple[Audio, ...] = ()
     attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def question(self) -> str | None:
+        """What the first user turn asks; None where the prompt of the task stands."""
+        return self.messages[0].text if self.messages else None
 
     def __post_init__(self) -> None:
         if not self.id:

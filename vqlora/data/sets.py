@@ -1,6 +1,7 @@
-"""Data sets by name: 'shapes:small', 'msrvtt:FOLDER', 'msrvtt-1ka:FOLDER', and weighted mixtures 'a:P=0.7,b:P=0.3'.
+"""Data sets by name: 'shapes:small', 'msrvtt:FOLDER', 'lsmdc:s3://bucket/lsmdc', and mixtures 'a:P=0.7,b:P=0.3'.
 
-A new set is a reader (folder -> Splits) in a file of its own and a row in SETS.
+A new set is a reader (folder or file -> Splits) in a file of its own and a row in READERS. 'twin:NAME-tiny' is the
+embedded data written in the official form of that set (`layouts`), to be read by that set's reader.
 """
 
 from __future__ import annotations
@@ -14,14 +15,32 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from vqlora.data.activitynet import open_activitynet, open_activitynet_dense, open_activitynet_retrieval
+from vqlora.data.activitynet_qa import open_activitynet_qa
+from vqlora.data.ego4d import open_ego4d, open_ego4d_nlq
 from vqlora.data.example import Example
+from vqlora.data.frames_folder import open_frames
+from vqlora.data.howto100m import open_howto100m
+from vqlora.data.llava import open_llava
+from vqlora.data.lsmdc import open_lsmdc
+from vqlora.data.messages import open_messages
 from vqlora.data.msrvtt import open_msrvtt, open_msrvtt_1ka
+from vqlora.data.msrvtt_qa import open_msrvtt_qa
+from vqlora.data.msvd import open_msvd, open_msvd_retrieval
+from vqlora.data.msvd_qa import open_msvd_qa
+from vqlora.data.music_avqa import open_music_avqa
+from vqlora.data.nextqa import open_nextqa, open_nextqa_open
+from vqlora.data.remote import fetch_annotations, is_remote
 from vqlora.data.shapes import PRESETS, VERSION
+from vqlora.data.sharegpt import open_sharegpt
 from vqlora.data.splits import NAMES, Coverage, Splits
+from vqlora.data.table import open_table
+from vqlora.data.vatex import open_vatex, open_vatex_retrieval, open_vatex_zh
 
 __all__ = ["SETS", "Splits", "default_cache", "open_data"]
 
@@ -44,7 +63,8 @@ def open_data(spec: str, cache: Path | None = None) -> Splits:
     parts = _parse(spec)
     # Sets on disk first: a wrong path is then found before the embedded clips are written.
     opened = {
-        text: SETS[kind](rest, cache) for text, kind, rest, _ in sorted(parts, key=lambda part: part[1] == "shapes")
+        text: SETS[kind](rest, cache)
+        for text, kind, rest, _ in sorted(parts, key=lambda part: part[1] in ("shapes", "twin"))
     }
     if len(parts) == 1:
         return opened[spec]
@@ -63,7 +83,7 @@ def _parse(spec: str) -> list[tuple[str, str, str, float]]:
         if kind not in SETS:
             raise ValueError(
                 f"data set {kind!r} in {spec!r} is unknown; known: {', '.join(sorted(SETS))}. "
-                "A new one is a reader in vqlora/data and a row in vqlora.data.sets.SETS"
+                "A new one is a reader in vqlora/data and a row in vqlora.data.sets.READERS"
             )
         parts.append((text, kind, rest, weight / sum(weights)))
     if len(set(texts)) < len(texts):
@@ -132,50 +152,116 @@ def _open_shapes(preset: str, cache: Path) -> Splits:
         raise ValueError(
             f"shapes preset {preset!r} is unknown; use one of {tuple(f'shapes:{name}' for name in PRESETS)}"
         )
-    folder = cache / "data" / f"shapes-{preset}-{VERSION}-{_generator_digest()}"
+
+    def write(folder: Path) -> None:
+        from vqlora.data.shapes_write import write_shapes  # lazily: it imports torch
+
+        write_shapes(preset, folder)
+
+    folder = _written(f"shapes-{preset}", cache, write, "shapes*.py")
+    return open_msrvtt(folder, name=f"shapes:{preset}", official=PRESETS[preset])
+
+
+def _open_twin(text: str, cache: Path) -> Splits:
+    """The embedded clips in another set's form, read by that set's reader."""
+    name, _, preset = text.rpartition("-")
+    if name not in READERS or preset not in PRESETS:
+        raise ValueError(
+            f"twin {text!r} is unknown; give a set and a size, as in 'twin:lsmdc-tiny'; sets: "
+            f"{', '.join(sorted(READERS))}; sizes: {', '.join(PRESETS)}"
+        )
+    from vqlora.data.layouts import LAYOUTS, main_file  # lazily: it imports torch
+
+    layout = LAYOUTS[name]
+    kept = f"{layout.__name__.removeprefix('write_')}-{preset}"
+    folder = _written(kept, cache, lambda part: layout(part, PRESETS[preset]), "shapes*.py", "layouts/*.py")
+    return replace(READERS[name](main_file(name, folder)), name=f"twin:{text}")
+
+
+def _written(name: str, cache: Path, write: Callable[[Path], None], *sources: str) -> Path:
+    """The folder of a generated set, written once whoever asks; `sources` are what generates it."""
+    folder = cache / "data" / f"{name}-{VERSION}-{_generator_digest(*sources)}"
     if not folder.is_dir():
         try:
-            _write_once(preset, folder)
+            _write_once(folder, write)
         except OSError as error:
             raise ValueError(
                 f"cache {cache}: {error.strerror or error}; set VQLORA_CACHE to a folder with space to write"
             ) from error
-    return open_msrvtt(folder, name=f"shapes:{preset}", official=PRESETS[preset])
+    return folder
 
 
-def _write_once(preset: str, folder: Path) -> None:
+def _write_once(folder: Path, write: Callable[[Path], None]) -> None:
     """Writes aside and renames, so a reader sees all clips or none. The lock spares a second process the work."""
-    from vqlora.data.shapes_write import write_shapes  # lazily: it imports torch
-
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.parent / f".{folder.name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if folder.is_dir():
             return
-        LOG.info("writing the clips of shapes:%s once to %s", preset, folder)
+        LOG.info("writing the clips of %s once", folder)
         part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
         try:
-            write_shapes(preset, part)
+            write(part)
             part.chmod(0o755)
             part.rename(folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
 
-def _generator_digest() -> str:
+def _generator_digest(*patterns: str) -> str:
     """Of the generator's source: clips of another generator are never taken for this one's."""
-    files = sorted(Path(__file__).parent.glob("shapes*.py"))
+    files = [file for pattern in patterns for file in sorted(Path(__file__).parent.glob(pattern))]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
 
 
-def _folder(text: str) -> Path:
+def _place(kind: str, text: str, cache: Path) -> Path:
     if not text:
-        raise ValueError("the set needs a folder, as in 'msrvtt:/data/msrvtt'")
-    return Path(text).expanduser()
+        raise ValueError(f"the set needs a folder, as in '{kind}:/data/{kind}'")
+    return fetch_annotations(text, cache) if is_remote(text) else Path(os.path.expanduser(text))
+
+
+READERS: dict[str, Callable[[Path], Splits]] = {
+    "msrvtt": open_msrvtt,
+    "msrvtt-1ka": open_msrvtt_1ka,
+    "msrvtt-1ka-7k": partial(open_msrvtt_1ka, train="7k"),
+    "msrvtt-qa": open_msrvtt_qa,
+    "activitynet": open_activitynet,
+    "activitynet-dense": open_activitynet_dense,
+    "activitynet-retrieval": open_activitynet_retrieval,
+    "activitynet-qa": open_activitynet_qa,
+    "vatex": open_vatex,
+    "vatex-zh": open_vatex_zh,
+    "vatex-retrieval": open_vatex_retrieval,
+    "msvd": open_msvd,
+    "msvd-retrieval": open_msvd_retrieval,
+    "msvd-qa": open_msvd_qa,
+    "lsmdc": open_lsmdc,
+    "nextqa": open_nextqa,
+    "nextqa-open": open_nextqa_open,
+    "music-avqa": open_music_avqa,
+    "ego4d": open_ego4d,
+    "ego4d-nlq": open_ego4d_nlq,
+    "howto100m": open_howto100m,
+    "llava": open_llava,
+    "messages": open_messages,
+    "sharegpt": open_sharegpt,
+    "frames": open_frames,
+    "table": open_table,
+}
+
+
+def _reader(kind: str) -> Callable[[str, Path], Splits]:
+    def read(rest: str, cache: Path) -> Splits:
+        try:
+            return READERS[kind](_place(kind, rest, cache))
+        except OSError as error:  # a name that is too long, a folder that may not be read
+            raise ValueError(f"{kind}:{rest}: {error.strerror or error}") from error
+
+    return read
 
 
 SETS: dict[str, Callable[[str, Path], Splits]] = {
     "shapes": _open_shapes,
-    "msrvtt": lambda rest, cache: open_msrvtt(_folder(rest)),
-    "msrvtt-1ka": lambda rest, cache: open_msrvtt_1ka(_folder(rest)),
+    "twin": _open_twin,
+    **{kind: _reader(kind) for kind in READERS},
 }

@@ -11,6 +11,7 @@ import numpy as np
 
 from vqlora.metrics.bleu import BleuCounts, bleu, bleu_counts, pool
 from vqlora.metrics.cider import DocumentFrequencies, cider_d, document_frequencies
+from vqlora.metrics.intervals import interval, resampled_means, resampled_sums
 from vqlora.metrics.ngrams import MAX_ORDER, read_corpus
 from vqlora.metrics.rouge import rouge_l
 from vqlora.metrics.segment import segmenter
@@ -80,6 +81,37 @@ def score_captions(
         empty_predictions=sum(not hypothesis for hypothesis in hypotheses),
         empty_references=sum(not text for own in texts for text in own),
     )
+
+
+def caption_intervals(scored: CaptionScores, videos: Mapping[str, str] | None = None) -> dict[str, list[float]]:
+    """95 % intervals of `scored.scores` over videos; `videos` names each id's, if it is not the id itself.
+
+    CIDEr keeps the document frequencies of the whole corpus.
+    """
+    ids = list(scored.per_example)
+    owners = [(videos or {}).get(id_, id_) for id_ in ids]
+    rows = np.array([[scored.per_example[id_][name] for name in ("cider", "rouge_l")] for id_ in ids])
+    means = resampled_means(rows, owners)
+    counts = [scored.bleu[id_] for id_ in ids]
+    sums = resampled_sums(np.array([(c.hyp_len, c.ref_len, *c.match, *c.total) for c in counts], dtype=float), owners)
+    bleus = np.array(
+        [
+            bleu(
+                BleuCounts(
+                    hyp_len=int(row[0]),
+                    ref_len=int(row[1]),
+                    match=tuple(row[2:][:MAX_ORDER]),
+                    total=tuple(row[-MAX_ORDER:]),
+                )
+            )
+            for row in sums
+        ]
+    )
+    return {
+        "cider": interval(means[:, 0]),
+        "rouge_l": interval(means[:, 1]),
+        **{name: interval(bleus[:, place]) for place, name in enumerate(BLEU_NAMES)},
+    }
 
 
 def freeze_document_frequencies(references: Iterable[Sequence[str]], *, segment: str = "ptb") -> DocumentFrequencies:

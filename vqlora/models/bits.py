@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -17,17 +18,18 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from vqlora.models.families import family_of
 from vqlora.models.frozen8 import frozen8
-from vqlora.models.roles import CROSS_MODAL_IS_ATTENTION, check_roles, linear_layers, role_of, roles_of_base
+from vqlora.models.quantisers import QUANTISERS, own_layer, own_scheme
+from vqlora.models.roles import HEADS, check_roles, linear_layers, part_of, role_of, roles_of_base
 from vqlora.parts import local_part
-from vqlora.recipe import Bits
+from vqlora.recipe import PARTS, Bits
 
 BLOCK, NESTED_BLOCK = 64, 256  # weights per absmax, absmax values per second-level absmax (arXiv:2305.14314)
 CODE_BYTES = {"plain": 16 * 4, "nested": 16 * 4 + 256 * 4 + 4 + 4}  # code tables, offset and dtype-free scalars, fp32
 DENSE_BYTES = 2**30  # of dequantised copies on a CPU
-IN_4_BITS, IN_8_BITS = ("nf4", "fp4"), ("int8",)
-ADDED = ("lora_A", "ia3_l", "bottleneck", "prefix")  # children that an adapter adds to a module
-ADDED_NAMES = re.compile(r"\.(lora_|ia3_l|bottleneck|prefix)")
+ADDED = ("lora_A", "ia3_l", "bottleneck", "prefix", "temporal_mixer")  # children that an adapter adds to a module
+ADDED_NAMES = re.compile(r"\.(lora_|ia3_l|bottleneck|prefix|temporal_mixer)")
 INT8_THRESHOLD = 6.0  # activations above it are multiplied in 16 bit on a GPU (arXiv:2208.07339)
 
 # Notices a user can do nothing about: one per multiplication that bf16 inputs are cast to fp16 (the int8 GPU kernel has
@@ -43,20 +45,65 @@ def _bitsandbytes() -> Any:
     return bitsandbytes
 
 
-def bits_by_role(bits: Bits, model_type: str) -> dict[str, int]:
-    """Bits of every role of this type of base. ValueError if the plan names a role it does not have.
+def layer_bits(model: nn.Module, model_type: str, bits: Bits) -> dict[str, int]:
+    """{full name: bits} of the linear layers that a plan may touch; the others are in `kept_wide`."""
+    check_roles(model_type, (group.partition(".")[0] for group in bits.plan), "the bit plan")
+    return {
+        name: _bits_of(bits, model_type, role, part_of(name))
+        for role, names in linear_layers(model, model_type).items()
+        for name in names
+    }
 
-    A plan silent about cross_modal means the text's bits where that is attention (Flamingo), 16 for a projector.
+
+def bits_by_role(bits: Bits, model_type: str) -> dict[str, int]:
+    """The fewest bits of every role of this type of base. ValueError if the plan names a role it does not have.
+
+    A plan silent about cross_modal means the text's bits where that is attention (Flamingo), 16 for a projector; one
+    silent about audio means the vision's, as of the other tower.
     """
-    check_roles(model_type, bits.plan, "the bit plan")
-    out = {role: bits.of(role) for role in roles_of_base(model_type)}
-    if "cross_modal" not in bits.plan and model_type in CROSS_MODAL_IS_ATTENTION:
-        out["cross_modal"] = bits.of("text")
+    check_roles(model_type, (group.partition(".")[0] for group in bits.plan), "the bit plan")
+    return {
+        role: min(_bits_of(bits, model_type, role, part) for part in (None, *PARTS))
+        for role in roles_of_base(model_type)
+    }
+
+
+def kept_wide(model: nn.Module, model_type: str) -> dict[str, list[str]]:
+    """{reason: names of modules with weights that no plan touches}."""
+    touched = {name for names in linear_layers(model, model_type).values() for name in names}
+    out: dict[str, list[str]] = {}
+    for name, module in model.named_modules():
+        if name in touched or not list(module.parameters(recurse=False)):
+            continue
+        out.setdefault(_why_wide(name, module), []).append(name or type(module).__name__)
     return out
+
+
+def _why_wide(name: str, module: nn.Module) -> str:
+    if isinstance(module, nn.Embedding):
+        return "embeddings"
+    if name.rpartition(".")[2] in HEADS:
+        return "heads of the vocabulary"
+    if isinstance(module, (nn.MultiheadAttention, nn.modules.linear.NonDynamicallyQuantizableLinear)):
+        return "attention that torch calls as a function: its layers' own forward never runs"
+    if "norm" in type(module).__name__.lower():
+        return "norms"
+    return "convolutions and single parameters"
+
+
+def _bits_of(bits: Bits, model_type: str, role: str, part: str | None) -> int:
+    named = {group.partition(".")[0] for group in bits.plan}
+    if role == "cross_modal" and role not in named and family_of(model_type).crosses:
+        return bits.of("text", part)
+    if role == "audio" and role not in named:
+        return bits.of("vision", part)
+    return bits.of(role, part)
 
 
 def quantised_layer(dense: Any, layer_bits: int, bits: Bits, device: torch.device) -> nn.Module:
     """The bitsandbytes layer of a dense one, frozen, on the device; its dense weight is quantised there."""
+    if layer_bits == 4 and bits.scheme4 in QUANTISERS:
+        return own_layer(dense, bits.scheme4, device)
     bnb = _bitsandbytes()
     shape = {"input_features": dense.in_features, "output_features": dense.out_features, "bias": dense.bias is not None}
     weight = dense.weight.data.to(device)
@@ -102,23 +149,36 @@ def settle(model: nn.Module) -> None:
 def dequantised(layer: Any) -> Tensor:
     """The weight that a quantised layer multiplies with, [rows, columns], by bitsandbytes' own arithmetic.
 
-    In fp32, or where a 4-bit layer computes in bf16 in that: its dequantised values are of no other.
+    Of 4 bits in the dtype that the layer computes in, of 8 in fp32.
     """
-    bnb = _bitsandbytes()
-    if scheme_of(layer) == "int8":
+    bnb, scheme = _bitsandbytes(), scheme_of(layer)
+    if scheme in QUANTISERS:
+        return layer.weight
+    if scheme == "int8":
         return layer.state.CB.float() * layer.state.SCB.unsqueeze(1).mul(1.0 / 127.0)
     return bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state).to(layer.compute_dtype)
 
 
 def dense_copies(model: nn.Module, most_bytes: float = DENSE_BYTES) -> dict[nn.Module, Tensor]:
-    """Weights that bitsandbytes would dequantise in every product, for `multiply_dense`; empty past so many bytes.
+    """Weights that bitsandbytes would dequantise in every product, for `multiply_dense`; empty past so many bytes."""
+    layers, size = _dequantised_always(model)
+    return {layer: dequantised(layer) for layer in layers} if size <= most_bytes else {}
+
+
+def dense_bytes(model: nn.Module) -> int:
+    """Of `dense_copies` without a bound."""
+    return _dequantised_always(model)[1]
+
+
+def _dequantised_always(model: nn.Module) -> tuple[list[Any], int]:
+    """Layers whose products dequantise the whole weight, and the bytes of those weights.
 
     On a GPU only those of 4 bits: 8-bit products quantise the activations there, which is another function.
     """
     is_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
-    layers: list[Any] = [module for module in model.modules() if scheme_of(module) in (IN_4_BITS + IN_8_BITS * is_cpu)]
-    size = sum(layer.in_features * layer.out_features * (4 if is_cpu else 2) for layer in layers)
-    return {layer: dequantised(layer) for layer in layers} if size <= most_bytes else {}
+    schemes, wide = (("nf4", "fp4", "int8"), 4) if is_cpu else (("nf4", "fp4"), 2)
+    layers: list[Any] = [module for module in model.modules() if scheme_of(module) in schemes]
+    return layers, sum(layer.in_features * layer.out_features * wide for layer in layers)
 
 
 @contextmanager
@@ -142,11 +202,11 @@ def _multiply(weight: Tensor, layer: Any, x: Tensor) -> Tensor:
 
 
 def scheme_of(module: nn.Module) -> str | None:
-    """'nf4', 'fp4', 'int8', or None for a layer that is not quantised."""
+    """'nf4', 'fp4', 'int8', the name of one's own, or None for a layer that is not quantised."""
     bnb, layer = _bitsandbytes(), cast(Any, module)
     if isinstance(module, bnb.nn.Linear4bit):
         return str(layer.weight.quant_type)
-    return "int8" if isinstance(module, bnb.nn.Linear8bitLt) else None
+    return "int8" if isinstance(module, bnb.nn.Linear8bitLt) else own_scheme(module)
 
 
 def tensors_of(module: nn.Module) -> list[Tensor]:
@@ -156,7 +216,7 @@ def tensors_of(module: nn.Module) -> list[Tensor]:
     layer: Any = module
     if scheme == "int8":
         out += [t for t in (layer.state.CB, layer.state.SCB, layer.weight.CB, layer.weight.SCB) if t is not None]
-    elif scheme is not None:
+    elif scheme is not None and scheme not in QUANTISERS:
         state = layer.weight.quant_state
         out += [state.absmax, state.code]
         out += [state.offset, state.state2.absmax, state.state2.code] if state.nested else []
@@ -201,12 +261,15 @@ def report(model: nn.Module, model_type: str) -> dict[str, dict[str, Any]]:
         is_adapted = any(hasattr(module, mark) for mark in ADDED)
         if not own and not is_adapted:
             continue
-        row = out[role_of(model_type, name)]
+        # A model may hold parameters of its own, such as a newline, whose role is not that of what it contains.
+        leaves = [f"{name}.{leaf}".lstrip(".") for leaf, _ in module.named_parameters(recurse=False)]
+        role = role_of(model_type, leaves[0] if leaves else name)
+        row = out[role]
         row["trainable"] += sum(p.numel() for p in own if p.requires_grad)
         row["adapted_layers"] += is_adapted
         if ADDED_NAMES.search(name):
             continue
-        tensors[role_of(model_type, name)] += tensors_of(module)
+        tensors[role] += tensors_of(module)
         row["parameters"] += sum(_logical_size(module, p) for p in own)
         row["linear_layers"] += name in targets
         scheme = scheme_of(module)
@@ -217,12 +280,18 @@ def report(model: nn.Module, model_type: str) -> dict[str, dict[str, Any]]:
     return out
 
 
-def check_built(found: Mapping[str, Mapping[str, Any]], bits: Bits, model_type: str) -> None:
-    """Asserts that exactly the planned roles are quantised, every layer of them, in the planned scheme."""
-    for role, layer_bits in bits_by_role(bits, model_type).items():
-        scheme = {16: None, 8: "int8", 4: bits.scheme4}[layer_bits]
-        wanted = {scheme: found[role]["linear_layers"]} if scheme and found[role]["linear_layers"] else {}
-        assert found[role]["quantised"] == wanted, f"{role}: {found[role]['quantised']} quantised, planned {wanted}"
+def check_built(found: Mapping[str, Mapping[str, Any]], wanted: Mapping[str, int], bits: Bits, model_type: str) -> None:
+    """Asserts that exactly the planned layers, {name: bits}, are quantised, each role's in the planned schemes."""
+    for role, row in found.items():
+        planned = Counter(
+            scheme_for(own, bits) for name, own in wanted.items() if own < 16 and role_of(model_type, name) == role
+        )
+        assert row["quantised"] == dict(planned), f"{role}: {row['quantised']} quantised, planned {dict(planned)}"
+
+
+def scheme_for(layer_bits: int, bits: Bits) -> str:
+    """The scheme of fewer than 16 bits."""
+    return {8: "int8", 4: bits.scheme4}[layer_bits]
 
 
 def _logical_size(module: nn.Module, parameter: nn.Parameter) -> int:

@@ -78,7 +78,7 @@ class Film:
 
     frames: Frames
 
-    def get(self, clip: Clip) -> Places:
+    def get(self, clip: Clip, query: str | None = None) -> Places:
         _, split, index = clip.path.split("/")
         scene = draw_scene(split, int(index))
         indices = tuple(uniform([scene], self.frames.budget)[0].tolist())

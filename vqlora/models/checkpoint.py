@@ -1,13 +1,14 @@
-"""A checkpoint on disk: which safetensors shard holds which tensor, whether that is what a model needs, and its tensors
-one at a time, so that a base larger than the host's memory can be loaded.
+"""A checkpoint: which safetensors shard holds which tensor, whether that is what a model needs, and its tensors one at
+a time, so that a base larger than the host's memory can be loaded.
 
-Names must be those of the transformers class at run time; the families here need no renaming.
+What a checkpoint holds is read from headers alone, of a folder's shards or of a hub's, before any weight is. Names may
+be those that transformers renames while loading.
 """
 
 from __future__ import annotations
 
 import ctypes
-import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +16,26 @@ from typing import Any
 
 from torch import Tensor
 
+from vqlora.annotations import read_json
+
 INDEX = "model.safetensors.index.json"
 SHOWN = 3  # names in a message
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkpoint:
-    """file_of: tensor name -> shard. shape_of: tensor name -> shape. Both from the shards' headers alone."""
+class Headers:
+    """What a checkpoint holds. where: as the user named it. file_of: tensor -> shard. shape_of: tensor -> shape."""
 
-    folder: Path
+    where: str
     file_of: Mapping[str, str]
     shape_of: Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint(Headers):
+    """One in a folder, whose tensors can be read."""
+
+    folder: Path
 
     def read(self, name: str) -> Tensor:
         """One tensor as it is stored, in memory of its own: the shard is mapped only inside this call."""
@@ -43,7 +53,8 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     if not files:
         raise ValueError(f"{folder} holds no .safetensors file; a base is saved with save_pretrained")
     index = folder / INDEX
-    wanted = set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else set()
+    listed = read_json(index).at("weight_map").entries() if index.is_file() else ()
+    wanted = {file.text() for _, file in listed}
     absent = sorted(wanted - set(files))
     if absent:
         raise ValueError(f"{folder / absent[0]} is missing, {len(absent)} of {len(wanted)} shards; copy the base again")
@@ -57,10 +68,20 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{folder / file} does not read ({error}); copy the base again") from error
         file_of |= dict.fromkeys(names, file)
-    return Checkpoint(folder=folder, file_of=file_of, shape_of=shape_of)
+    return Checkpoint(where=str(folder), folder=folder, file_of=file_of, shape_of=shape_of)
 
 
-def sources(model: Any, checkpoint: Checkpoint) -> dict[str, str]:
+def hub_headers(base: str) -> Headers:
+    """What a model on the hub holds: its shards' headers, kilobytes of them, and no weights. The hub's errors pass."""
+    from huggingface_hub import HfApi
+
+    files = HfApi().get_safetensors_metadata(base).files_metadata
+    shape_of = {name: tuple(info.shape) for file in files.values() for name, info in file.tensors.items()}
+    file_of = {name: shard for shard, file in files.items() for name in file.tensors}
+    return Headers(where=base, file_of=file_of, shape_of=shape_of)
+
+
+def sources(model: Any, checkpoint: Headers) -> dict[str, str]:
     """{parameter: the checkpoint's tensor for it}; tied parameters share one.
 
     ValueError, with names, for tensors that are missing, that the model does not know, or of another shape. The model
@@ -72,23 +93,47 @@ def sources(model: Any, checkpoint: Checkpoint) -> dict[str, str]:
     for name, parameter in model.named_parameters(remove_duplicate=False):
         groups.setdefault(id(parameter), []).append(name)
         shapes[name] = tuple(parameter.shape)
+    stored = _by_name_here(model, checkpoint, shapes)
     found = {
-        name: held[0]
+        name: stored[held[0]]
         for names in groups.values()
         for name in names
-        if (held := [one for one in (name, *names) if one in checkpoint.file_of])
+        if (held := [one for one in (name, *names) if one in stored])
     }
+    kind = type(model).__name__
     buffers = {name.rpartition(".")[2] for name, _ in model.named_buffers()}
-    unknown = [n for n in checkpoint.file_of if n not in shapes and n.rpartition(".")[2] not in buffers]
-    _refuse(checkpoint.folder, type(model).__name__, "lacks", (name for name in shapes if name not in found))
-    _refuse(checkpoint.folder, type(model).__name__, "has unknown", unknown)
+    others = [re.compile(pattern) for pattern in getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ()]
+    unknown = [
+        old
+        for new, old in stored.items()
+        if new not in shapes and new.rpartition(".")[2] not in buffers and not any(one.search(old) for one in others)
+    ]
+    _refuse(checkpoint.where, kind, "lacks", (name for name in shapes if name not in found))
+    _refuse(checkpoint.where, kind, "has unknown", unknown)
     wrong = (
         f"{name} {list(checkpoint.shape_of[held])}, which should be {list(shapes[name])},"
         for name, held in found.items()
         if checkpoint.shape_of[held] != shapes[name]
     )
-    _refuse(checkpoint.folder, type(model).__name__, "has other shapes of", wrong)
+    _refuse(checkpoint.where, kind, "has other shapes of", wrong)
     return found
+
+
+def _by_name_here(model: Any, checkpoint: Headers, shapes: dict[str, tuple[int, ...]]) -> dict[str, str]:
+    """{name at run time: name in the checkpoint}, by transformers' own table of renamings for this class."""
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+
+    changes = get_model_conversion_mapping(model)
+    renamings = [one for one in changes if isinstance(one, WeightRenaming)]
+    converters = [one for one in changes if isinstance(one, WeightConverter)]
+    out: dict[str, str] = {}
+    for old in checkpoint.file_of:
+        new, converted = rename_source_key(old, renamings, converters, model.base_model_prefix, shapes)
+        if converted is not None and old not in shapes:
+            _refuse(checkpoint.where, type(model).__name__, "stores in another layout", [old])
+        out[new] = old
+    return out
 
 
 def return_freed_memory() -> None:
@@ -102,11 +147,11 @@ def return_freed_memory() -> None:
         trim(0)
 
 
-def _refuse(folder: Path, model: str, what: str, names: Iterable[str]) -> None:
+def _refuse(where: str, model: str, what: str, names: Iterable[str]) -> None:
     listed = list(names)
     if listed:
         more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
         raise ValueError(
-            f"the checkpoint in {folder} {what} {', '.join(listed[:SHOWN])}{more} for its {model}; "
+            f"the checkpoint in {where} {what} {', '.join(listed[:SHOWN])}{more} for its {model}; "
             "it is of another architecture or was saved by another version: save it with save_pretrained of that class"
         )

@@ -9,36 +9,37 @@ what is stored in 4 or 8 bit.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationConfig
 
+from vqlora.annotations import read_json
 from vqlora.data.sets import default_cache
 from vqlora.models.bits import (
     bits_by_role,
     check_built,
     dense_copies,
+    layer_bits,
     multiply_dense,
     quantised_layer,
     report,
     settle,
 )
-from vqlora.models.checkpoint import Checkpoint, open_checkpoint, return_freed_memory, sources
-from vqlora.models.families import Family, family_of
-from vqlora.models.roles import linear_layers
-from vqlora.models.sizes import EMBEDDED, EMBEDDED_NAMES, RANDOM_BASES, skeleton
+from vqlora.models.checkpoint import Checkpoint, hub_headers, open_checkpoint, return_freed_memory, sources
+from vqlora.models.families import Family, family_of, family_of_config
+from vqlora.models.settings import built, generation_of, processor_in
+from vqlora.models.skeletons import EMBEDDED, EMBEDDED_NAMES, RANDOM_BASES, random_model_type, skeleton
 from vqlora.recipe import Bits
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+SETTINGS = ["*.json", "*.model", "*.txt", "*.jinja"]  # of a base on the hub: all but its weights
 RANDOM_SEED = 0  # the weights of `random:` bases: one base, one digest
 
 
@@ -78,15 +79,16 @@ def load(base: str, bits: Bits, device: str) -> Loaded:
     dtype = torch.bfloat16 if target.type == "cuda" else torch.float32
     family = family_of(model_type_of(base))
     bits_by_role(bits, family.model_type)
+    check_checkpoint(base)
     model, checkpoint = meta_model(base), None
     if not base.startswith("random:"):
         checkpoint = open_checkpoint(base_path(base))
-        if (checkpoint.folder / "generation_config.json").is_file():
-            model.generation_config = GenerationConfig.from_pretrained(checkpoint.folder)
-    _materialise(model, family.model_type, bits, target, dtype, checkpoint)
+        model.generation_config = generation_of(checkpoint.folder) or model.generation_config
+    wanted = layer_bits(model, family.model_type, bits)
+    _materialise(model, family, bits, target, dtype, checkpoint)
     settle(model)
     found = report(model, family.model_type)
-    check_built(found, bits, family.model_type)
+    check_built(found, wanted, bits, family.model_type)
     return Loaded(
         base=base,
         model=model,
@@ -107,47 +109,38 @@ def base_path(base: str) -> Path:
         if name not in EMBEDDED_NAMES:
             raise ValueError(f"embedded base {name!r} is unknown; use one of {EMBEDDED_NAMES}")
         return _with_config(EMBEDDED / name)
-    path = Path(base).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(base))
+    if os.path.isdir(path):
         return _with_config(path)
     if HUB_ID.fullmatch(base):
-        return _from_hub(base, ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"])
+        return _from_hub(base, ["*.safetensors", *SETTINGS])
     raise _unknown(base)
 
 
 def model_type_of(base: str) -> str:
     """The transformers `model_type` of a base, from its configuration alone. ValueError for an unknown base."""
     if base.startswith("random:"):
-        name = base.removeprefix("random:")
-        if name not in RANDOM_BASES:
-            raise ValueError(f"random base {name!r} is unknown; use one of {RANDOM_BASES}")
-        return "idefics" if name.startswith(("idefics", "flamingo")) else "video_llama_3"
-    is_local = base.startswith("embedded:") or Path(base).expanduser().is_dir() or not HUB_ID.fullmatch(base)
-    folder = base_path(base) if is_local else _from_hub(base, ["config.json"])
-    config = json.loads((folder / "config.json").read_text())
-    if "model_type" not in config:
+        return random_model_type(base.removeprefix("random:"))
+    folder = _settings_path(base)
+    config = read_json(folder / "config.json").mapping()
+    if not isinstance(config.get("model_type"), str):
         raise ValueError(f"{folder / 'config.json'} names no model_type; it is no transformers configuration")
-    return family_of(config["model_type"]).model_type
+    return family_of_config(config).model_type
 
 
 def meta_model(base: str) -> Any:
-    """The model of a base without weights, on the meta device: shapes and names only."""
+    """The model of a base without weights, on the meta device: shapes and names only. Fetches no weights."""
     if base.startswith("random:"):
         return skeleton(base.removeprefix("random:"))[0]
-    import transformers
-
-    config = transformers.AutoConfig.from_pretrained(base_path(base))
     with torch.device("meta"):
-        return getattr(transformers, family_of(config.model_type).model_class)(config)
+        return built(_settings_path(base), family_of(model_type_of(base)).build)
 
 
 def processor_of(base: str) -> Any:
-    """The processor (tokenizer, image and video processors) of a base."""
+    """The processor (tokenizer, image and video processors) of a base. Fetches no weights."""
     if base.startswith("random:"):
         return skeleton(base.removeprefix("random:"))[1]
-    from transformers import AutoProcessor
-
-    return AutoProcessor.from_pretrained(base_path(base))
+    return processor_in(_settings_path(base))
 
 
 def digest_of(base: str) -> str:
@@ -162,32 +155,56 @@ def digest_of(base: str) -> str:
 
 
 def check_checkpoint(base: str) -> None:
-    """ValueError if the shards of a base in a folder are not what its class needs. Reads headers only.
-
-    A hub id is checked when it is loaded: its shards need not be here yet.
-    """
-    if Path(base).expanduser().is_dir():
+    """ValueError if the shards of a base are not what its class needs. Reads headers only, a hub id's on the hub."""
+    if _is_hub_id(base):
+        _check_hub(base)
+    elif not base.startswith("random:"):
         sources(meta_model(base), open_checkpoint(base_path(base)))
+
+
+@cache
+def _check_hub(base: str) -> None:
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        sources(meta_model(base), open_checkpoint(base_path(base)))
+        return
+    try:
+        headers = hub_headers(base)
+    except Exception as error:  # the hub's client raises OSError, its HTTP library's errors and its own
+        raise ValueError(f"base {base!r} is no folder here and {_why_not(base, error)}") from error
+    sources(meta_model(base), headers)
+
+
+def _is_hub_id(base: str) -> bool:
+    is_local = base.startswith(("embedded:", "random:")) or os.path.isdir(os.path.expanduser(base))
+    return not is_local and HUB_ID.fullmatch(base) is not None
+
+
+def _settings_path(base: str) -> Path:
+    """The folder with config.json, processor and tokenizer; of a hub id these are fetched, and no weights."""
+    return _from_hub(base, SETTINGS) if _is_hub_id(base) else base_path(base)
 
 
 @torch.no_grad()
 def _materialise(
-    model: Any, model_type: str, bits: Bits, device: torch.device, dtype: torch.dtype, checkpoint: Checkpoint | None
+    model: Any, family: Family, bits: Bits, device: torch.device, dtype: torch.dtype, checkpoint: Checkpoint | None
 ) -> None:
     """Weights of the checkpoint, or random ones, one module at a time, each quantised before the next one."""
-    plan = bits_by_role(bits, model_type)
-    wanted = {name: plan[role] for role, names in linear_layers(model, model_type).items() for name in names}
+    wanted = layer_bits(model, family.model_type, bits)
     held = {} if checkpoint is None else sources(model, checkpoint)
-    owner = model
+    owners = {"": model}
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(RANDOM_SEED)
         for name in [name for name, _ in model.named_modules()]:  # names: modules would keep all dense weights alive
             module = model.get_submodule(name)
-            owner = module if hasattr(module, "_initialize_weights") else owner
+            owner = owners[name] = module if hasattr(module, "_initialize_weights") else owners[name.rpartition(".")[0]]
             module.to_empty(device=device, recurse=False)
             for parameter in module.parameters(recurse=False):
                 parameter.data = parameter.data.to(dtype)
-            if checkpoint is None or list(module.buffers(recurse=False)):  # buffers are in no checkpoint
+            if checkpoint is None:
+                _randomise(module, owner, family.gates)
+            elif list(module.buffers(recurse=False)):  # buffers are in no checkpoint
                 owner._initialize_weights(module)
             if checkpoint is not None:
                 for leaf, parameter in module.named_parameters(recurse=False):
@@ -198,6 +215,18 @@ def _materialise(
                 return_freed_memory()
     model.tie_weights()
     model.requires_grad_(False)
+
+
+def _randomise(module: nn.Module, owner: Any, gates: tuple[str, ...]) -> None:
+    """The class's own initialisation; normal values where it has none (timm's towers); ones where zeros hide frames."""
+    for parameter in module.parameters(recurse=False):
+        parameter.fill_(torch.nan)
+    owner._initialize_weights(module)
+    for leaf, parameter in module.named_parameters(recurse=False):
+        if parameter.isnan().any():
+            parameter.normal_(std=0.02)
+        if leaf in gates:
+            parameter.fill_(1.0)
 
 
 def _with_config(folder: Path) -> Path:

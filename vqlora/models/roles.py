@@ -1,58 +1,43 @@
 """Which part of a base a parameter belongs to: text, vision, cross_modal or audio, by longest prefix.
 
-One table per transformers `model_type`. Towers nest (a projector inside a vision tower, gated cross-attention beside
-the language model), so the longest matching prefix decides and leaf names never do: `q_proj` is in every tower.
+The prefixes are in the family's row. Towers nest (a projector inside a vision tower, gated cross-attention beside the
+language model), so the longest matching prefix decides and leaf names never do: `q_proj` is in every tower.
 Names are those at run time; transformers renames old checkpoints while loading.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable
 
 from torch import nn
 
-PREFIXES: dict[str, dict[str, str]] = {
-    "video_llama_3": {
-        "model.vision_model": "vision",
-        "model.projector": "cross_modal",
-        "model.language_model": "text",
-        "lm_head": "text",
-    },
-    "idefics": {
-        "model.vision_model": "vision",
-        "model.perceiver_resampler": "cross_modal",
-        "model.gated_cross_attn_layers": "cross_modal",
-        "model.layers": "text",
-        "model.embed_tokens": "text",
-        "model.norm": "text",
-        "lm_head": "text",
-    },
-    "qwen2_5_omni_thinker": {
-        "model.visual": "vision",
-        "model.visual.merger": "cross_modal",
-        "model.audio_tower": "audio",
-        "model.audio_tower.proj": "cross_modal",
-        "model.language_model": "text",
-        "lm_head": "text",
-    },
-}
-# Where cross_modal is attention it is quantised like the text unless a plan says otherwise; a projector stays at 16.
-CROSS_MODAL_IS_ATTENTION = frozenset({"idefics"})
+from vqlora.models.families import family_of
+
+ATTENTION = re.compile(r"attn|attention|\.blocks\.\d+\.0\.[a-z_]*_proj$")  # the last: IDEFICS' resampler
+MLP = re.compile(r"mlp|\.fc\d?\b|intermediate|output_query|message_fc|\.blocks\.\d+\.1\.")
 HEADS = frozenset({"lm_head"})  # linear layers that are neither quantised nor adapted
 
 
 def roles_of_base(model_type: str) -> tuple[str, ...]:
     """The roles a base of this type has. ValueError if the type is unknown."""
-    return tuple(dict.fromkeys(_prefixes(model_type).values()))
+    return tuple(dict.fromkeys(family_of(model_type).roles.values()))
 
 
 def role_of(model_type: str, name: str) -> str:
     """The role of the parameter or module `name`. ValueError if no prefix matches."""
-    prefixes = _prefixes(model_type)
+    prefixes = family_of(model_type).roles
     found = [prefix for prefix in prefixes if name == prefix or name.startswith(prefix + ".")]
     if not found:
-        raise ValueError(f"{name!r} belongs to no role of {model_type}; add its prefix to vqlora.models.roles.PREFIXES")
+        raise ValueError(f"{name!r} belongs to no role of {model_type}; add its prefix to the family's row")
     return prefixes[max(found, key=len)]
+
+
+def part_of(name: str) -> str | None:
+    """'attn' or 'mlp' for a linear layer of a block, by the names that the families give; None for another one."""
+    if ATTENTION.search(name):
+        return "attn"
+    return "mlp" if MLP.search(name) else None
 
 
 def parameters_by_role(model: nn.Module, model_type: str) -> dict[str, list[str]]:
@@ -71,7 +56,7 @@ def linear_layers(model: nn.Module, model_type: str) -> dict[str, list[str]]:
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear)
         and not isinstance(module, nn.modules.linear.NonDynamicallyQuantizableLinear)
-        and name not in HEADS
+        and name.rpartition(".")[2] not in HEADS
     )
     return _by_role(model_type, names)
 
@@ -89,9 +74,3 @@ def _by_role(model_type: str, names: Iterable[str]) -> dict[str, list[str]]:
     for name in names:
         out[role_of(model_type, name)].append(name)
     return out
-
-
-def _prefixes(model_type: str) -> Mapping[str, str]:
-    if model_type not in PREFIXES:
-        raise ValueError(f"model type {model_type!r} has no role map; known: {tuple(PREFIXES)}")
-    return PREFIXES[model_type]

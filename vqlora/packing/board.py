@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any, Literal
 
+from vqlora.extend import Extend, once
 from vqlora.packing.keys import pack_key
 
 DEATHS = 3  # a trial whose worker died so often ends as failed; from the second on it runs alone, so blame is certain
@@ -52,7 +53,10 @@ class Seat:
 class Board:
     """Queue and post office of one study on one cluster. start_limit: seconds without any sign of a worker."""
 
-    def __init__(self, *, start_limit: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, *, start_limit: float, clock: Callable[[], float] = time.monotonic, extend: Extend = None
+    ) -> None:
+        once(extend)  # so that it can tell which recipes go together
         self._seats: dict[str, Seat] = {}
         self._places: dict[int, str] = {}
         self._clock, self._start_limit = clock, start_limit
@@ -113,9 +117,10 @@ class Board:
         self._idle_deaths.clear()
         return "run", waiting[0].asked
 
-    def beat(self) -> None:
-        """A worker lives."""
+    def beat(self) -> bool:
+        """A worker lives; whether it has to leave."""
         self._last_sign = self._clock()
+        return self._is_closed
 
     def send(self, trial: str, worker: str, row: Mapping[str, Any]) -> tuple[Verdict, int]:
         """Takes a row; gives what the worker has to do and the row's number."""

@@ -13,7 +13,7 @@ POLL_SECONDS = 0.1
 
 
 class Guest(tune.Trainable):
-    """A trial that runs on a warm worker. config: {'asked': ..., 'board': name of the board's actor}."""
+    """A trial that runs on a warm worker. config: {'asked': ..., 'stale': ..., 'board': name of the board's actor}."""
 
     def __repr__(self) -> str:
         """What the dashboard and the logs call this process."""
@@ -47,4 +47,4 @@ class Guest(tune.Trainable):
         self._rows: list[dict[str, Any]] = []
         self._last: dict[str, Any] = {}
         self._seen = 0
-        ray.get(self._board.post.remote(asked))
+        ray.get(self._board.post.remote({**asked, "stale": config["stale"]}))

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 import ray
 import ray.train
 
-from vqlora.asked import Asked, asked_from_json
+from vqlora.asked import asked_from_json
+from vqlora.endings import Interrupted, Stopped
+from vqlora.extend import once
 from vqlora.ledger import Ledger
 from vqlora.packing.keys import pack_key
 from vqlora.store import TrialStore, study_store
-from vqlora.trial import Interrupted, is_validation, run_trial, values
+from vqlora.trial import is_validation, run_trial, values
 
 if TYPE_CHECKING:
     from vqlora.packing.pack import Pack
@@ -35,16 +37,18 @@ NAMESPACE = "vqlora"
 
 @dataclass(kw_only=True)
 class BoardChannel:
-    """A running trial's line to its Tune trial, over the board. waits: obey the scheduler after each validation."""
+    """A running trial's line to its Tune trial, over the board. waits: obey the scheduler after each validation.
+
+    leaves: set when the study ends.
+    """
 
     board: Any
     worker: str
     trial: str
     waits: bool
+    leaves: threading.Event
 
     def send(self, row: Mapping[str, Any]) -> None:
-        from vqlora.finetune import Stopped
-
         verdict, number = ray.get(self.board.send.remote(self.trial, self.worker, dict(row)))
         if self.waits and is_validation(row):
             while (verdict := ray.get(self.board.verdict.remote(self.trial, self.worker, number))) == "wait":
@@ -53,6 +57,9 @@ class BoardChannel:
             raise Stopped(f"{self.trial}: the scheduler stopped it")
         if verdict == "leave":
             raise Interrupted(f"{self.trial}: the study ends, or the trial was given to another worker")
+
+    def must_leave(self) -> bool:
+        return self.leaves.is_set()
 
     def save(self, ledger: Ledger, step: int, state: bytes) -> None:
         ledger.write_state(step, state)
@@ -69,13 +76,15 @@ def work(config: Mapping[str, Any]) -> None:
     from vqlora.warm import Warm
 
     device = "cuda" if config["is_gpu"] else "cpu"
+    once(config["extend"])
     cap_memory(config["memory_cap_gib"])
     if not config["is_gpu"]:
         torch.set_num_threads(1)  # one worker a core; the number of threads changes the last bits of a sum
     board = ray.get_actor(config["board"], namespace=NAMESPACE)
     worker = uuid.uuid4().hex
     ray.get(board.join.remote(ray.train.get_context().get_world_rank(), worker))
-    threading.Thread(target=_beat, args=(board,), daemon=True).start()
+    leaves = threading.Event()
+    threading.Thread(target=_beat, args=(board, leaves), daemon=True).start()
     warm, shared, key = Warm(), None, None
     threads: list[threading.Thread] = []
     while True:
@@ -90,13 +99,12 @@ def work(config: Mapping[str, Any]) -> None:
         if order == "wait" or plain is None:
             time.sleep(POLL_SECONDS)
             continue
-        asked = asked_from_json(plain)
         if config["together"] == 1 or pack_key(plain) is None:
-            _run(asked, config, board, worker, device, warm)
+            _run(plain, config, board, worker, leaves, device, warm)
             continue
         if shared is None:
             key, shared = pack_key(plain), Shared(warm, device, config["together"])
-        threads.append(threading.Thread(target=_run, args=(asked, config, board, worker, device, warm, shared)))
+        threads.append(threading.Thread(target=_run, args=(plain, config, board, worker, leaves, device, warm, shared)))
         threads[-1].start()
     for thread in threads:  # each hears at its next row that it leaves
         thread.join()
@@ -126,19 +134,21 @@ class Shared:
 
 
 def _run(
-    asked: Asked,
+    plain: Mapping[str, Any],
     config: Mapping[str, Any],
     board: Any,
     worker: str,
+    leaves: threading.Event,
     device: str,
     warm: Warm,
     shared: Shared | None = None,
 ) -> None:
+    asked = asked_from_json({name: value for name, value in plain.items() if name != "stale"})
     print(f"{asked.study}: {asked.trial} starts", flush=True)
-    channel = BoardChannel(board=board, worker=worker, trial=asked.trial, waits=config["waits"])
+    channel = BoardChannel(board=board, worker=worker, trial=asked.trial, waits=config["waits"], leaves=leaves)
     store = study_store(config["storage"], asked.study, asked.version)
     try:
-        record = run_trial(
+        record = store.trial(asked.trial).newer_record(plain["stale"]) or run_trial(  # of a worker that then died
             asked,
             store,
             device=device,
@@ -156,8 +166,9 @@ def _run(
     print(f"{asked.study}: {asked.trial} is {record.status.value}", flush=True)
 
 
-def _beat(board: Any) -> None:
-    """Tells the board that this process lives, also through a long evaluation."""
+def _beat(board: Any, leaves: threading.Event) -> None:
+    """Tells the board that this process lives, also through a long evaluation, and hears when the study ends."""
     while True:
-        board.beat.remote()
+        if ray.get(board.beat.remote()):
+            leaves.set()
         time.sleep(BEAT_SECONDS)

@@ -6,14 +6,22 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from vqlora.recipe import Lora, Recipe, ZeroShot, recipe_from_json, to_json
+from vqlora.recipe import TOWER_SAMPLERS, Lora, Recipe, ZeroShot, recipe_from_json, to_json
 
 
 def packs(recipe: Recipe) -> bool:
-    """Whether a trial can share its steps: what it trains, if anything, is plain LoRA by AdamW."""
+    """Whether a trial can share its steps: it captions, and what it trains, if anything, is plain LoRA by AdamW.
+
+    A probe needs the base as it is, without the layers of a pack; so does a sampler that looks at the tower's features.
+    A contrastive batch's pairs belong together.
+    """
     method, schedule = recipe.method, recipe.schedule
+    if recipe.task != "caption" or recipe.frames.sampler in TOWER_SAMPLERS:
+        return False
     is_usual = schedule.optimizer is None and not schedule.checkpointing
-    return isinstance(method, ZeroShot) or (isinstance(method, Lora) and method.is_plain and is_usual)
+    if isinstance(method, ZeroShot):
+        return not method.probe
+    return isinstance(method, Lora) and method.is_plain and is_usual
 
 
 def pack_key(asked: Mapping[str, Any]) -> str | None:

@@ -23,7 +23,8 @@ from vqlora.adapters.packed import Slot, Stack, slot_of
 from vqlora.cost import StepProbe, is_out_of_memory
 from vqlora.data.example import Example
 from vqlora.inputs import Inputs
-from vqlora.models.bits import dense_copies, model_bytes, multiply_dense
+from vqlora.memory_cap import usable_bytes
+from vqlora.models.bits import dense_bytes, dense_copies, model_bytes, multiply_dense
 from vqlora.models.load import Loaded
 from vqlora.models.roles import role_of
 from vqlora.packing.steps import Pair, Wish, answers, each, losses_of, train
@@ -80,15 +81,14 @@ class Pack:
         return multiply_dense(self._dense)
 
     def room(self) -> int:
-        """How many trials fit on the GPU by the costliest probe so far; 1 before the first."""
+        """How many trials fit on the GPU by the costliest probe so far, beside the dequantised weights; 1 before it."""
         peaks = [probe.peak_bytes for probe in list(self.costs.values()) if probe.peak_bytes]
         if not peaks:
             return 1
-        device, base = self.loaded.device, model_bytes(self.loaded.model)
-        copies = sum(weight.nbytes for weight in (self._dense or {}).values())
-        whole = torch.cuda.get_device_properties(device).total_memory
-        capped = whole * torch.cuda.get_per_process_memory_fraction(torch.cuda.current_device())
-        return fitting(capped - base - copies, max(peaks) - base)
+        base = model_bytes(self.loaded.model)
+        own = self._dense
+        copies = dense_bytes(self.loaded.model) if own is None else sum(weight.nbytes for weight in own.values())
+        return fitting(usable_bytes(self.loaded.device) - base - copies, max(peaks) - base)
 
     def serve(self, wish: Wish) -> Any:
         """Waits until the wish has been served; its result. Raises what went wrong with it alone."""
@@ -128,20 +128,20 @@ class Pack:
                 wish.result = result
             return
         except BaseException as error:
+            half = len(group) // 2
             if len(group) > 1:
-                half = len(group) // 2
+                parts = [group[:half], group[half:]]
                 if is_out_of_memory(error):
                     self._limits[group[0].kind] = half
             elif is_out_of_memory(error) and self._dense:
-                half, self._dense = 0, {}  # again, without the copies
+                parts, self._dense = [group], {}  # again, without the copies
             else:
                 group[0].error = error
                 return
         if self.loaded.device.type == "cuda":
             torch.cuda.empty_cache()  # outside the handler, whose traceback keeps the failed pass alive
-        for part in (group[:half], group[half:]):
-            if part:
-                self._serve(part)
+        for part in parts:
+            self._serve(part)
 
     def _join(self, wish: Wish, *, method: Method, seed: int) -> None:
         """The trial's initial weights are those that it has alone."""

@@ -6,14 +6,19 @@ The workers (`host`) load imports, base, frames and features once. Trials take t
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import ray
 import ray.train
 from ray import tune
+from ray.exceptions import RayActorError, RayError
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from vqlora.devices import Devices, driver_resources
+from vqlora.devices import CONTROLLER_RETRIES, Devices, driver_resources, limit_starts
+from vqlora.extend import Extend
 from vqlora.options import Runtime
 from vqlora.packing.board import Board
 from vqlora.packing.guest import Guest
@@ -21,10 +26,10 @@ from vqlora.packing.host import NAMESPACE, work
 from vqlora.store import StudyStore
 
 CLOSE_SECONDS = 60.0  # for a stopped trial to write its record
-LEAVE_SECONDS = 5.0  # for workers to leave by themselves; then they are killed, and have nothing to lose
+LEAVE_SECONDS = 20.0  # for workers to keep their trials' states and leave; then they are killed
 POLL_SECONDS = 0.1
 SLOTS = 16  # trials that share their steps on a GPU at most: more would wait for arithmetic, not for launches
-CONTROLLER_RETRIES = 2
+NAME_SECONDS = 10.0  # for Ray to notice that the driver before this one was killed, and to free the board's name
 
 
 class Turns:
@@ -37,7 +42,14 @@ class Turns:
     reuses_actors = True
 
     def __init__(
-        self, *, store: StudyStore, runtime: Runtime, devices: Devices, trials: int, obeys_scheduler: bool
+        self,
+        *,
+        store: StudyStore,
+        runtime: Runtime,
+        devices: Devices,
+        trials: int,
+        obeys_scheduler: bool,
+        extend: Extend = None,
     ) -> None:
         self._label = f"{store.study}/{store.version}"
         self._runtime = runtime
@@ -52,35 +64,55 @@ class Turns:
             "waits": obeys_scheduler,
             "together": together,
             "memory_cap_gib": runtime.memory_cap_gib,
+            "extend": extend,
         }
         self._plan = {
             "workers": self.workers,
             "per_worker": devices.per_worker,
             "name": self._label.replace("/", "-"),
             "files": store.place.inside("_ray").url,
+            "start_limit": runtime.start_limit_seconds,
             "max_failures": 3 * trials + 3,  # the board ends a trial or the study earlier, and says why
         }
 
     def __enter__(self) -> Turns:
-        named: dict[str, Any] = {"namespace": NAMESPACE, "num_cpus": 0}
-        board: Any = ray.remote(Board).options(name=self._config["board"], **named)
-        hosts: Any = ray.remote(Hosts).options(name=f"{self._label} hosts", **named)
-        try:
-            self.board: Any = board.remote(start_limit=self._runtime.start_limit_seconds)
-        except ValueError as error:
-            raise ValueError(f"study {self._label} already runs on this cluster; wait for it, or use --name") from error
+        start_limit, extend = self._runtime.start_limit_seconds, self._config["extend"]
+        self.board = self._named(Board, self._config["board"])(start_limit=start_limit, extend=extend)
         # an actor, not a thread: it can be killed whatever state the Train run is in
-        self._hosts: Any = hosts.remote()
+        self._hosts: Any = self._named(Hosts, f"{self._label} hosts")()
         self._run = self._hosts.run.remote(self._config, self._plan)
         return self
+
+    def _named(self, kind: type, name: str) -> Callable[..., Any]:
+        """What starts an actor of this name beside the driver: on another node it could be lost without its driver.
+
+        Raises ValueError where another launch has the name for longer than one that was killed would.
+        """
+        beside = NodeAffinitySchedulingStrategy(node_id=ray.get_runtime_context().get_node_id(), soft=False)
+        actor: Any = ray.remote(kind).options(name=name, namespace=NAMESPACE, num_cpus=0, scheduling_strategy=beside)
+
+        def start(**given: Any) -> Any:
+            end = time.monotonic() + NAME_SECONDS
+            while True:
+                try:
+                    return actor.remote(**given)
+                except ValueError as error:
+                    if time.monotonic() > end:
+                        raise ValueError(
+                            f"study {self._label} already runs on this cluster; wait for it, or use --name"
+                        ) from error
+                time.sleep(POLL_SECONDS)
+
+        return start
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Sends the workers away, after those whose trial the scheduler stopped have written its record."""
         end = time.monotonic() + CLOSE_SECONDS
-        while kind is None and not ray.get(self.board.is_settled.remote()) and time.monotonic() < end:
-            time.sleep(POLL_SECONDS)
-        ray.get(self.board.close.remote())
-        ray.wait([self._run], timeout=LEAVE_SECONDS)
+        with suppress(RayActorError):  # the board's process is gone, and with it the workers' orders
+            while kind is None and not ray.get(self.board.is_settled.remote()) and time.monotonic() < end:
+                time.sleep(POLL_SECONDS)
+            ray.get(self.board.close.remote())
+            ray.wait([self._run], timeout=LEAVE_SECONDS)
         ray.kill(self._hosts)
         ray.kill(self.board)
 
@@ -94,7 +126,19 @@ class Turns:
 
     def failure(self) -> str | None:
         """Why no trial can run any more, else None."""
-        return ray.get(self.board.failure.remote())
+        try:
+            reason: str | None = ray.get(self.board.failure.remote())
+        except RayActorError:
+            return "the process that holds the study's queue was killed"
+        if reason is None and ray.wait([self._run], timeout=0)[0]:
+            try:
+                ray.get(self._run)
+            except RayError as error:
+                cause = getattr(error, "cause", None) or error  # of an error inside the run, not of its process
+                return (
+                    f"the run of the warm workers ended: {type(cause).__name__}: {str(cause).strip().splitlines()[0]}"
+                )
+        return reason
 
     def drop(self, trial: str) -> None:
         """Tune's scheduler stopped this trial."""
@@ -106,6 +150,7 @@ class Hosts:
 
     def run(self, config: dict[str, Any], plan: dict[str, Any]) -> None:
         """Until the board is closed; if the run fails before, the board says why."""
+        limit_starts(plan["start_limit"])
         trainer = DataParallelTrainer(
             work,
             train_loop_config=config,
@@ -120,9 +165,15 @@ class Hosts:
                 ),
             ),
         )
-        try:
-            trainer.fit()
-        except ray.train.TrainingFailedError as error:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            board: Any = ray.get_actor(config["board"], namespace=NAMESPACE)
-            ray.get(board.close.remote(f"the warm workers ended: {lines[-1]}"))
+        for retries in reversed(range(CONTROLLER_RETRIES + 1)):
+            try:
+                trainer.fit()
+            except ray.train.TrainingFailedError as error:
+                lines = str(error).strip().splitlines() or [type(error).__name__]
+                board: Any = ray.get_actor(config["board"], namespace=NAMESPACE)
+                ray.get(board.close.remote(f"the warm workers ended: {lines[-1]}"))
+            except RayActorError:  # the run's controller was killed, and its workers with it
+                if retries:
+                    continue
+                raise
+            return

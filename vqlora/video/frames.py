@@ -1,4 +1,5 @@
-"""Clips as the model sees them: sampled, resized, kept on disk. Each clip is decoded once per machine.
+"""Clips as the model sees them: sampled, resized, kept on disk. Each clip is decoded once per machine,
+in a process that can be killed (`killable`).
 
 A cache entry is one NumPy file with a row per frame (index, time, decoder, pixels), memory-mapped when read. It is
 written beside its place and renamed into it, so readers see a whole entry or none, whoever else writes.
@@ -6,23 +7,27 @@ written beside its place and renamed into it, so readers see a whole entry or no
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
-from uuid import uuid4
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from vqlora.data.example import Clip, Example
+from vqlora.data.videos import file_name
 from vqlora.recipe import Frames
-from vqlora.video.decode import DecodeError, VideoInfo, decoder_versions, probe, read_frames
-from vqlora.video.samplers import select
+from vqlora.video.cache import key_of, write_whole
+from vqlora.video.decode import DecodeError, VideoInfo, decoder_versions, read_frames
+from vqlora.video.killable import call
+from vqlora.video.seen import local, seen
+from vqlora.video.selections import Selections, Tower
+from vqlora.video.sight import Sight
+from vqlora.video.signals import scores_of
 
 FORMAT = 1  # of the entries; a change of it leaves old ones unread
 
@@ -42,17 +47,29 @@ class ClipFrames:
 
 
 class FrameStore:
-    """The frames of clips under one `Frames` setting, from `cache_dir` where they are there, else decoded into it."""
+    """The frames of clips under one `Frames` setting, from `cache_dir` where they are there, else decoded into it.
 
-    def __init__(self, cache_dir: Path, frames: Frames) -> None:
+    selections: which frames, for samplers of features with a base's tower.
+    """
+
+    def __init__(
+        self, cache_dir: Path, frames: Frames, *, tower_key: str | None = None, tower: Tower | None = None
+    ) -> None:
         self.cache_dir, self.frames = cache_dir, frames
+        self.selections = Selections(cache_dir, frames, tower_key, tower)
+        self._scores: dict[tuple[Clip, str | None], dict[str, np.ndarray]] = {}
 
-    def get(self, clip: Clip) -> ClipFrames:
-        """DecodeError, naming the file and the cause, if the clip gives no frames."""
-        digest, info = _seen(self.cache_dir, clip)
-        inside, stretch = _stretch(clip, info)
-        indices = tuple(inside[place] for place in select(self.frames, stretch))
-        key = _hash([FORMAT, digest, list(indices), self.frames.size, decoder_versions()])
+    def get(self, clip: Clip, query: str | None = None) -> ClipFrames:
+        """query: what is asked of the clip. DecodeError, naming the file and the cause, if it gives no frames."""
+        digest, info = seen(self.cache_dir, clip.path)
+        return self._at(clip, self._chosen(clip, query, digest, info), digest, info)
+
+    def at(self, clip: Clip, indices: Sequence[int]) -> ClipFrames:
+        """Frames by their indices in the file, whatever the sampler; DecodeError as above."""
+        return self._at(clip, indices, *seen(self.cache_dir, clip.path))
+
+    def _at(self, clip: Clip, indices: Sequence[int], digest: str, info: VideoInfo) -> ClipFrames:
+        key = key_of([FORMAT, digest, list(indices), self.frames.size, decoder_versions()])
         entry = self.cache_dir / "frames" / key[:2] / f"{key}.npy"
         rows = _load(entry, self._row_type())
         if rows is None:
@@ -68,8 +85,33 @@ class FrameStore:
             digest=key,
         )
 
+    def scores(self, clip: Clip, query: str | None = None) -> dict[str, np.ndarray]:
+        """'motion', 'entropy' and 'keyframe' of each chosen frame, in [0, 1]: [n], see `signals.scores_of`."""
+        if (clip, query) not in self._scores:
+            digest, info = seen(self.cache_dir, clip.path)
+            indices = self._chosen(clip, query, digest, info)
+            inside, stretch = _stretch(clip, info)
+            with local(self.cache_dir, clip.path) as path:
+                sight = Sight(path=path, file=info, info=stretch, inside=inside)
+                signals = self.selections.signals(sight, digest)
+            self._scores[clip, query] = scores_of(signals, [inside.index(index) for index in indices])
+        return self._scores[clip, query]
+
+    def _chosen(self, clip: Clip, query: str | None, digest: str, info: VideoInfo) -> tuple[int, ...]:
+        inside, stretch = _stretch(clip, info)
+
+        def pixels(indices: Sequence[int]) -> np.ndarray:
+            return self._decode(clip, indices, info)["pixels"]
+
+        # The address of a clip in a bucket will do for samplers that need neither packets nor pictures.
+        place = nullcontext(clip.path) if self.frames.sampler in ("uniform", "random", "fps") else None
+        with place or local(self.cache_dir, clip.path) as path:
+            sight = Sight(path=path, file=info, info=stretch, inside=inside)
+            return self.selections.choose(sight, digest, pixels=pixels, query=query).indices
+
     def _decode(self, clip: Clip, indices: Sequence[int], info: VideoInfo) -> np.ndarray:
-        decoded = read_frames(clip.path, indices, info=info)
+        with local(self.cache_dir, clip.path) as path:
+            decoded = call(read_frames, path, indices, "auto", info)
         rows = np.zeros(len(indices), self._row_type())
         rows["index"], rows["seconds"], rows["decoder"] = indices, decoded.times_seconds, decoded.decoder
         rows["pixels"] = np.stack([resize(frame, self.frames.size) for frame in decoded.frames])
@@ -98,7 +140,7 @@ def readable(store: FrameStore, examples: Sequence[Example], *, max_skipped_shar
     An example that occurs more than once (a weighted mixture) counts once in `skipped` and in the share.
     """
     distinct = {example.id: example for example in examples}
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         reasons = dict(zip(distinct, pool.map(lambda example: _reason(store, example), distinct.values()), strict=True))
     skipped = tuple({"id": id, "reason": reason} for id, reason in reasons.items() if reason is not None)
     if len(skipped) > max_skipped_share * len(reasons):
@@ -116,10 +158,10 @@ def clips_digest(cache_dir: Path, examples: Iterable[Example]) -> str:
     digests: dict[str, str] = {}
     for clip in (clip for example in examples for clip in example.clips):
         try:
-            digests[clip.path] = digests.get(clip.path) or _seen(cache_dir, clip)[0]
+            digests[clip.path] = digests.get(clip.path) or seen(cache_dir, clip.path)[0]
         except DecodeError:
             digests[clip.path] = "unreadable"
-    return _hash(sorted([Path(path).name, digest] for path, digest in digests.items()))[:16]
+    return key_of(sorted([file_name(path), digest] for path, digest in digests.items()))[:16]
 
 
 def resize(frame: np.ndarray, size: int) -> np.ndarray:
@@ -129,29 +171,10 @@ def resize(frame: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(Image.fromarray(np.ascontiguousarray(frame)).resize((size, size), Image.Resampling.BILINEAR))
 
 
-def _seen(cache_dir: Path, clip: Clip) -> tuple[str, VideoInfo]:
-    """Content digest and probe of a file, remembered by path, size and time of change."""
-    try:
-        state = os.stat(clip.path)
-    except OSError as error:
-        raise DecodeError(f"{clip.path}: {error.strerror}") from error
-    key = _hash([FORMAT, os.path.abspath(clip.path), state.st_size, state.st_mtime_ns, decoder_versions()])
-    entry = cache_dir / "seen" / key[:2] / f"{key}.json"
-    try:
-        plain = json.loads(entry.read_bytes())
-        return plain["digest"], VideoInfo(**{**plain["info"], "times_seconds": tuple(plain["info"]["times_seconds"])})
-    except (OSError, ValueError, KeyError, TypeError):
-        info = probe(clip.path)
-        with open(clip.path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        write_whole(entry, lambda file: file.write(json.dumps({"digest": digest, "info": asdict(info)}).encode()))
-        return digest, info
-
-
 def _reason(store: FrameStore, example: Example) -> str | None:
     try:
         for clip in example.clips:
-            store.get(clip)
+            store.get(clip, example.question)
     except DecodeError as error:
         return str(error)
     return None
@@ -176,19 +199,3 @@ def _load(entry: Path, row_type: np.dtype[Any]) -> np.ndarray | None:
     except (OSError, EOFError, ValueError):
         return None
     return rows if rows.dtype == row_type and len(rows) else None
-
-
-def write_whole(entry: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Writes a file, and its folder, whole or not at all."""
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    part = entry.with_name(f"{uuid4().hex}.part")
-    try:
-        with part.open("xb") as file:
-            write(file)
-        os.replace(part, entry)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _hash(parts: list[Any]) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

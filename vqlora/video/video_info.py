@@ -13,9 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
+from vqlora.lines import one_line
+
 
 class DecodeError(ValueError):
-    """A file that gives no trustworthy frames. The message names the file and the cause."""
+    """A file that gives no trustworthy frames. The message names the file and the cause, on one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +28,8 @@ class VideoInfo:
     """What decoding a file from end to end found.
 
     times_seconds: presentation time of each frame, rebased so that the first is 0. width, height: pixels, upright.
-    decord_refusal: why decord is not asked for this file, None where it is proven equal.
+    decord_refusal: why decord is not asked for this file, None where it is proven equal. restarts: frames from which
+    decoding may begin, known where the packets tell (`survey`); first_pts: the first frame's time in the stream's unit.
     """
 
     frames: int
@@ -34,6 +40,9 @@ class VideoInfo:
     codec: str
     container: str
     decord_refusal: str | None
+    interlaced: bool = False
+    first_pts: int = 0
+    restarts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
