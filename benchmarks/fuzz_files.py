@@ -18,6 +18,7 @@ from fuzz_mutate import changed_bytes, changed_json, changed_text, json_bytes
 
 from vqlora.data.layouts import LAYOUTS, main_file
 from vqlora.data.sets import READERS
+from vqlora.data.shapes import draw_scenes
 from vqlora.metrics.command import score_command
 
 READ = (".json", ".jsonl", ".csv", ".txt", ".npy")
@@ -55,7 +56,7 @@ class Annotations:
         for layout in dict.fromkeys(LAYOUTS.values()):
             self.folders[layout] = scratch / layout.__name__
             self.folders[layout].mkdir()
-            layout(self.folders[layout], {"train": 2, "val": 2, "test": 2})
+            layout(self.folders[layout], draw_scenes({"train": 2, "val": 2, "test": 2}))
 
     def one(self, rng: random.Random) -> str:
         """'skipped' where the reader counted something it left out."""

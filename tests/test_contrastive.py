@@ -12,11 +12,12 @@ from torch.nn import functional as F
 
 from vqlora.adapters import attach
 from vqlora.contracts.footage import natural_size
-from vqlora.contrastive import FIRST_SCALE, ContrastiveTrainer, clip_vectors, info_nce, text_vectors
+from vqlora.contrastive import FIRST_SCALE, ContrastiveTrainer, clip_vectors, text_vectors
 from vqlora.cost import StepProbe
 from vqlora.data.sets import default_cache, open_data
 from vqlora.finetune import finetune
 from vqlora.inputs import Inputs
+from vqlora.models.embedding import info_nce
 from vqlora.models.families import FAMILIES
 from vqlora.models.load import load
 from vqlora.models.sizes import TINY_OF

@@ -8,6 +8,7 @@ import pytest
 
 from vqlora.cli import main
 from vqlora.data.layouts import LAYOUTS
+from vqlora.data.shapes import draw_scenes
 from vqlora.doctor import examine_nodes
 from vqlora.node import examine_node
 
@@ -19,7 +20,7 @@ def test_a_machine_is_examined_part_by_part() -> None:
 
 
 def test_a_data_set_is_said_to_be_as_complete_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    LAYOUTS["lsmdc"](tmp_path, {"train": 2, "val": 2, "test": 2})
+    LAYOUTS["lsmdc"](tmp_path, draw_scenes({"train": 2, "val": 2, "test": 2}))
     next(tmp_path.glob("*_Test/*.avi")).unlink()
     assert main(["doctor", "--data", f"lsmdc:{tmp_path}"]) == 0
     lines = capsys.readouterr().out.splitlines()

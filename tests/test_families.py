@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from vqlora.data.example import Message
+from vqlora.data.prompts import CAPTION
 from vqlora.data.shapes import FPS, SIDE, draw_scene
-from vqlora.data.shapes_text import PROMPT, domain_references
+from vqlora.data.shapes_text import domain_references
 from vqlora.data.shapes_write import frames_of
 from vqlora.models.conversation import IGNORED
 from vqlora.models.families import family_of
@@ -39,7 +40,7 @@ def clip(index: int, budget: int = 8) -> ClipFrames:
 
 def talk(index: int) -> tuple[Message, ...]:
     text = domain_references(draw_scene("val", index))[0]
-    return (Message(role="user", text=PROMPT), Message(role="assistant", text=text))
+    return (Message(role="user", text=CAPTION), Message(role="assistant", text=text))
 
 
 def batch(base: Loaded, clips: Sequence[ClipFrames], talks: Sequence[Sequence[Message]], **options: bool):

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from vqlora.data.layouts import LAYOUTS, main_file
 from vqlora.data.sets import READERS
+from vqlora.data.shapes import draw_scenes
 from vqlora.metrics.command import score_command
 from vqlora.metrics.qa import chosen_option
 from vqlora.metrics.retrieval import score_retrieval
@@ -172,7 +173,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[object, Path]:
     for layout in dict.fromkeys(LAYOUTS.values()):
         found[layout] = root / layout.__name__
         found[layout].mkdir()
-        layout(found[layout], {"train": 2, "val": 2, "test": 2})
+        layout(found[layout], draw_scenes({"train": 2, "val": 2, "test": 2}))
     return found
 
 

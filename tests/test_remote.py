@@ -9,6 +9,7 @@ import pytest
 
 from vqlora.data.layouts import LAYOUTS, main_file
 from vqlora.data.sets import open_data
+from vqlora.data.shapes import draw_scenes
 from vqlora.recipe import Frames
 from vqlora.storage import open_place
 from vqlora.video.decode import DecodeError
@@ -20,7 +21,7 @@ COUNTS = {"train": 3, "val": 2, "test": 2}
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("lsmdc")
-    LAYOUTS["lsmdc"](folder, COUNTS)
+    LAYOUTS["lsmdc"](folder, draw_scenes(COUNTS))
     return folder
 
 
@@ -53,7 +54,7 @@ def test_a_set_in_a_bucket_is_the_set_itself(bucket: str, local: Path, tmp_path:
 def test_what_a_users_own_file_names_is_found_in_the_bucket(name: str, s3: str, tmp_path: Path) -> None:
     folder = tmp_path / "own"
     folder.mkdir()
-    LAYOUTS[name](folder, COUNTS)
+    LAYOUTS[name](folder, draw_scenes(COUNTS))
     place = open_place(s3.replace("/studies", "/own")).inside(name)
     for file in folder.rglob("*"):
         if file.is_file():

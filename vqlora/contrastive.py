@@ -1,9 +1,8 @@
 """Contrastive training of a language model: a clip and a text become the model's last state after a prompt each.
 
-After E5-V (arXiv:2407.12580) the prompts ask for one word, whose place is then a summary. InfoNCE in both directions
-over the batches of all workers (negatives are gathered), with a learnable temperature as in CLIP (arXiv:2103.00020), at
-most 100. Every method and bit plan applies: the language model is the one that captions. Shapes: B pairs on this
-worker, N pairs of all workers, D width of the language model.
+InfoNCE (`vqlora.models.embedding`) over the batches of all workers (negatives are gathered), with a learnable
+temperature as in CLIP (arXiv:2103.00020), at most 100. Every method and bit plan applies: the language model is the one
+that captions. Shapes: B pairs on this worker, N pairs of all workers, D width of the language model.
 """
 
 from __future__ import annotations
@@ -16,33 +15,30 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from vqlora.data.example import Example, Message
+from vqlora.data.prompts import SUM_UP_CLIP
 from vqlora.inputs import Inputs, precision
+from vqlora.models import embedding
 from vqlora.models.dual import Dual
+from vqlora.models.embedding import info_nce
 from vqlora.models.load import Loaded
 from vqlora.training import Trainer, paired, world
 
-CLIP_PROMPT = "Summarise the video in one word ."
 FIRST_SCALE, MOST_SCALE = 1 / 0.07, 100.0  # CLIP's: the first, and where it is held
-
-
-def text_prompt(text: str) -> str:
-    """What the user says to have a text summed up as `CLIP_PROMPT` sums up a clip."""
-    return f"Summarise the sentence in one word : {text}"
 
 
 def clip_vectors(inputs: Inputs, examples: Sequence[Example], *, fresh: bool = False) -> Tensor:
     """One vector of length 1 per example's clip, [B, D], fp32."""
-    asked = [replace(example, messages=(Message(role="user", text=CLIP_PROMPT),)) for example in examples]
+    asked = [replace(example, messages=(Message(role="user", text=SUM_UP_CLIP),)) for example in examples]
     loaded = inputs.adapted.loaded
     if isinstance(loaded.family, Dual):
         tokens = inputs.tokens(asked, [0] * len(asked))  # checks the frames; a clip's vector has no part of it
         with precision(loaded.device):
             return loaded.family.embedding(loaded.model, tokens, inputs.states(asked, fresh=fresh)).float()
     tokens = inputs.tokens(asked, [0] * len(asked), generate=True)
-    return _last_states(inputs, tokens, inputs.states(asked, fresh=fresh))
+    with precision(loaded.device):
+        return embedding.clip_vectors(loaded.family, loaded.model, tokens, inputs.states(asked, fresh=fresh))
 
 
 def text_vectors(inputs: Inputs, texts: Sequence[str], any_state: Tensor) -> Tensor:
@@ -50,19 +46,11 @@ def text_vectors(inputs: Inputs, texts: Sequence[str], any_state: Tensor) -> Ten
     loaded = inputs.adapted.loaded
     if isinstance(loaded.family, Dual):
         return _dual_texts(loaded, texts)
-    asked = [(Message(role="user", text=text_prompt(text)),) for text in texts]
-    batch = loaded.family.batch(
-        loaded.processor,
-        loaded.model.config,
-        [()] * len(texts),
-        asked,
-        size=inputs.store.frames.size,
-        generate=True,
-    )
-    batch["frame_of_token"].zero_()
-    # Families with cross-attention want a frame; no token sees this one.
-    blank = torch.zeros_like(any_state[:1])
-    return _last_states(inputs, {name: part.to(inputs.device) for name, part in batch.items()}, [blank] * len(texts))
+    size = inputs.store.frames.size
+    batch = embedding.text_batch(loaded.family, loaded.processor, loaded.model.config, texts, size=size)
+    batch = {name: part.to(inputs.device) for name, part in batch.items()}
+    with precision(loaded.device):
+        return embedding.text_vectors(loaded.family, loaded.model, batch, any_state)
 
 
 def _dual_texts(loaded: Loaded, texts: Sequence[str]) -> Tensor:
@@ -73,26 +61,6 @@ def _dual_texts(loaded: Loaded, texts: Sequence[str]) -> Tensor:
             loaded.model, {name: part.to(loaded.device) for name, part in batch.items()}
         )
     return found.float()
-
-
-def _last_states(inputs: Inputs, batch: dict[str, Tensor], states: Sequence[Tensor]) -> Tensor:
-    """Of batches padded on the left, where the last place is every row's last token."""
-    loaded = inputs.adapted.loaded
-    with precision(loaded.device):
-        hidden = loaded.family.hidden(loaded.model, batch, states)
-    return F.normalize(hidden[:, -1].float(), dim=-1)
-
-
-def info_nce(clips: Tensor, texts: Tensor, scale: Tensor, names: Sequence[str]) -> Tensor:
-    """Mean cross-entropy of finding each clip's text and each text's clip among N pairs (nats).
-
-    names [N]: of the clips; other pairs of one name are neither right nor wrong, and left out.
-    """
-    same = torch.tensor([[one == other for other in names] for one in names], device=clips.device)
-    own = torch.eye(len(names), dtype=torch.bool, device=clips.device)
-    logits = (scale * clips @ texts.T).masked_fill(same & ~own, -torch.inf)
-    right = torch.arange(len(names), device=clips.device)
-    return (F.cross_entropy(logits, right) + F.cross_entropy(logits.T, right)) / 2
 
 
 def gathered(vectors: Tensor) -> Tensor:

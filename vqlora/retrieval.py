@@ -9,12 +9,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from vqlora.contrastive import ContrastiveTrainer, clip_vectors, info_nce, text_vectors
+from vqlora.contrastive import ContrastiveTrainer, clip_vectors, text_vectors
 from vqlora.data.example import Example
 from vqlora.evaluation import Evaluation
 from vqlora.finetune import Trains, Trial
 from vqlora.inputs import Inputs
 from vqlora.metrics.retrieval import score_dual_softmax, score_retrieval, total
+from vqlora.models.embedding import info_nce
 from vqlora.training import world
 
 BATCH = 16  # clips or texts at once

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from vqlora.annotations import Row, find_file, read_json
 from vqlora.data.example import Clip, Example, Message
+from vqlora.data.prompts import DENSE, PARAGRAPH, event_lines
 from vqlora.data.splits import Splits, make_splits
 from vqlora.data.videos import VideoFiles
 
@@ -22,8 +23,6 @@ OFFICIAL = {"train": 10009, "test": 4917}
 OFFICIAL_ENTITIES = {"train": 10009, "val": 2459, "test": 2457}
 ENTITIES = "split_ids_anet_entities.json"
 WANTED = "train.json, val_1.json and val_2.json of ActivityNet Captions, and the videos"
-PARAGRAPH_PROMPT = "Describe the video in a paragraph."
-DENSE_PROMPT = "Describe every event with its times ."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +78,6 @@ def open_activitynet_retrieval(folder: Path) -> Splits:
     return make_splits("activitynet-retrieval", examples, official=OFFICIAL, dirt=read.dirt)
 
 
-def event_lines(annotated: Annotated) -> str:
-    """The text a model writes for events: one line each, '1.2 to 4.5 s : sentence'."""
-    pairs = zip(annotated.times_seconds, annotated.sentences, strict=True)
-    return "\n".join(f"{start:.1f} to {end:.1f} s : {sentence}" for (start, end), sentence in pairs)
-
-
 class _Read:
     """The three files and the videos."""
 
@@ -117,7 +110,7 @@ class _Read:
             id=id,
             clips=(Clip(path=path),),
             task="paragraph",
-            messages=(Message(role="user", text=PARAGRAPH_PROMPT),),
+            messages=(Message(role="user", text=PARAGRAPH),),
             references={"en": tuple(one.paragraph for one in annotations)},
             attributes={
                 "events": [
@@ -148,16 +141,10 @@ class _Read:
 
 def _dense(example: Example) -> Example:
     texts = [
-        event_lines(
-            Annotated(
-                duration_seconds=one["duration"],
-                sentences=tuple(one["sentences"]),
-                times_seconds=tuple((start, end) for start, end in one["timestamps"]),
-            )
-        )
+        event_lines((*times, sentence) for times, sentence in zip(one["timestamps"], one["sentences"], strict=True))
         for one in example.attributes["events"]
     ]
-    asked = (Message(role="user", text=DENSE_PROMPT),)
+    asked = (Message(role="user", text=DENSE),)
     return replace(example, task="dense", messages=asked, references={"en": tuple(texts)})
 
 

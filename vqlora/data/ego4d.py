@@ -16,12 +16,12 @@ from pathlib import Path
 
 from vqlora.annotations import Row, find_file, read_json
 from vqlora.data.example import Clip, Example, Message
+from vqlora.data.prompts import MOMENT, stretch
 from vqlora.data.splits import Splits, divide, make_splits
 from vqlora.data.videos import VideoFiles
 
 MEAN_GAP_SECONDS = 4.9
 PASSES = ("narration_pass_1", "narration_pass_2")
-NLQ_PROMPT = "When does the video answer this, from which second to which? "
 WANTED = "narration.json, for queries nlq_train.json and nlq_val.json, and the videos"
 
 
@@ -118,7 +118,7 @@ def _query(id: str, text: str, clip: Clip, row: Row) -> Example:
         id=id,
         clips=(clip,),
         task="moments",
-        messages=(Message(role="user", text=f"{NLQ_PROMPT}{text}"),),
-        references={"en": (f"{start:.1f} to {end:.1f} s",)},
+        messages=(Message(role="user", text=f"{MOMENT}{text}"),),
+        references={"en": (stretch(start, end),)},
         attributes={"query": text, "moment": [start, end]},
     )

@@ -11,8 +11,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from vqlora.data.prompts import CAPTION
+
 # What the user says where an example brings no messages of its own.
-PROMPTS = {"caption": "Describe the video.", "retrieval": "Describe the video."}
+PROMPTS = {"caption": CAPTION, "retrieval": CAPTION}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from string import ascii_uppercase
 from typing import Any
 
 from vqlora.data.example import Clip, Example, Message
+from vqlora.data.prompts import choice, lettered
 
 
 def question_example(
@@ -22,9 +22,7 @@ def question_example(
     """A free question, or one of choice: then options have letters, and a letter with its option is the reference."""
     asked, reference = question, answer
     if options:
-        listed = [f"{letter}. {option}" for letter, option in zip(ascii_uppercase, options, strict=False)]
-        asked = "\n".join([question, *listed, "Answer with the letter of the option."])
-        reference = listed[list(options).index(answer)]
+        asked, reference = choice(question, options), lettered(options)[list(options).index(answer)]
     attributes = {"question": question, "answer": answer, "video": path.rpartition("/")[2], **known}
     attributes |= {"type": type} if type is not None else {}
     attributes |= {"options": list(options)} if options else {}

@@ -36,7 +36,7 @@ from vqlora.data.msvd_qa import open_msvd_qa
 from vqlora.data.music_avqa import open_music_avqa
 from vqlora.data.nextqa import open_nextqa, open_nextqa_open
 from vqlora.data.remote import fetch_annotations, is_remote
-from vqlora.data.shapes import PRESETS, VERSION
+from vqlora.data.shapes import PRESETS, VERSION, draw_preset
 from vqlora.data.sharegpt import open_sharegpt
 from vqlora.data.splits import NAMES, Coverage, Splits
 from vqlora.data.table import open_table
@@ -45,6 +45,7 @@ from vqlora.data.vatex import open_vatex, open_vatex_retrieval, open_vatex_zh
 __all__ = ["SETS", "Splits", "default_cache", "open_data"]
 
 MIXTURE_SEED = 0
+GENERATORS = ("shapes*.py", "prompts.py")  # what the embedded data follow from
 LOG = logging.getLogger(__name__)
 
 
@@ -158,7 +159,7 @@ def _open_shapes(preset: str, cache: Path) -> Splits:
 
         write_shapes(preset, folder)
 
-    folder = _written(f"shapes-{preset}", cache, write, "shapes*.py")
+    folder = _written(f"shapes-{preset}", cache, write, *GENERATORS)
     return open_msrvtt(folder, name=f"shapes:{preset}", official=PRESETS[preset])
 
 
@@ -174,7 +175,7 @@ def _open_twin(text: str, cache: Path) -> Splits:
 
     layout = LAYOUTS[name]
     kept = f"{layout.__name__.removeprefix('write_')}-{preset}"
-    folder = _written(kept, cache, lambda part: layout(part, PRESETS[preset]), "shapes*.py", "layouts/*.py")
+    folder = _written(kept, cache, lambda part: layout(part, draw_preset(preset)), *GENERATORS, "layouts/*.py")
     return replace(READERS[name](main_file(name, folder)), name=f"twin:{text}")
 
 

@@ -11,6 +11,7 @@ or the tokenizer's corpus has to pretrain anew.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -150,6 +151,16 @@ def draw_scene(split: str, index: int, *, long: bool = False) -> Scene:
         cut=cut,
         sounds=_draw_sounds(rng, phases, cut, seconds),
     )
+
+
+def draw_scenes(counts: Mapping[str, int], *, long: bool = False) -> dict[str, list[Scene]]:
+    """The first scenes of each split."""
+    return {split: [draw_scene(split, index, long=long) for index in range(count)] for split, count in counts.items()}
+
+
+def draw_preset(preset: str) -> dict[str, list[Scene]]:
+    """The scenes of one of PRESETS."""
+    return draw_scenes(PRESETS[preset], long=preset == "long")
 
 
 def _draw_things(rng: np.random.Generator, downstream: bool) -> tuple[Thing, ...]:

@@ -107,9 +107,11 @@ class View:
         return self.told(subject, [*there, *self.shuffled(absent)], **slots)
 
     def does(self, phase: Phase, motions: Sequence[str], **slots: str) -> Told:
-        """What the actor does; then what else it might do, of these motions."""
-        answer = predicate(self.scene, phase, self.lexicon)
-        return self.told(answer, self.shuffled([self.lexicon.motions[motion] for motion in motions]), **slots)
+        """What the actor does; then what else it might do, of these motions first."""
+        answer, words = predicate(self.scene, phase, self.lexicon), self.lexicon.motions
+        others = [motion for motion in _ALONE if motion not in motions]
+        near, far = (self.shuffled([words[motion] for motion in some]) for some in (motions, others))
+        return self.told(answer, [*near, *far], **slots)
 
 
 # What a thing does by itself: 'behind' names another, and would stand out among the options.

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vqlora.data.prompts import choice, lettered
 from vqlora.data.shapes import Scene
 from vqlora.data.shapes_answers import RULES, View
 from vqlora.data.shapes_kinds import HEARD, KINDS, SEEN, Kind
+from vqlora.data.shapes_text import clause
 from vqlora.data.shapes_words import Lexicon
 
 OPTIONS = 5
-LETTERS = "ABCDE"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,16 +35,13 @@ class Question:
 
     @property
     def choice(self) -> str:
-        """The question as multiple choice; `letter` answers it."""
-        if self.language == "en":
-            listed = " , ".join(f"{letter} : {text}" for letter, text in zip(LETTERS, self.options, strict=False))
-            return f"{self.text} {listed} . Answer with a letter ."
-        listed = "，".join(f"{letter}：{text}" for letter, text in zip(LETTERS, self.options, strict=False))
-        return f"{self.text}{listed}。用字母回答。"
+        """The question as multiple choice; `chosen` answers it."""
+        return choice(self.text, self.options, self.language)
 
     @property
-    def letter(self) -> str:
-        return LETTERS[self.options.index(self.answer)]
+    def chosen(self) -> str:
+        """The right option with its letter."""
+        return lettered(self.options)[self.options.index(self.answer)]
 
 
 def ask(
@@ -75,3 +73,11 @@ def one_question(scene: Scene, lexicon: Lexicon, rng: np.random.Generator, *, he
     kinds = list(HEARD if heard else SEEN)
     asked = (ask(kinds[i], scene, lexicon, rng) for i in rng.permutation(len(kinds)))
     return next(question for question in asked if question is not None)
+
+
+def moment(scene: Scene, lexicon: Lexicon, rng: np.random.Generator) -> tuple[str, float, float]:
+    """A query in English about an event, and from when to when it is, in seconds; of events told alike the first."""
+    told = [(clause(scene, phase, lexicon), phase) for phase in scene.phases if phase.actor is not None]
+    event = told[int(rng.integers(len(told)))][0]
+    first = next(phase for text, phase in told if text == event)
+    return f"When is it first so that the {event} ?", first.start, first.end

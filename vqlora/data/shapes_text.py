@@ -1,4 +1,4 @@
-"""What is said about a scene: captions, paragraphs with times, sounds; and captions read back into content.
+"""What is said about a scene: captions, paragraphs, events with times, sounds; and captions read back into content.
 
 A plain caption tells what is there, then each event. A log, which the downstream splits ask for in their own vocabulary
 (`shapes_words`), tells a count, the units, sometimes a relation, and every phase in order.
@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from vqlora.data.prompts import event_lines
 from vqlora.data.shapes import SPLITS, TRANSIENT, Phase, Scene
 from vqlora.data.shapes_words import DOMAIN, DOMAINS, PLAIN, Lexicon
 
-PROMPT = "Describe the video."
 REFERENCES = 5
 ORDINALS = {"en": ("first", "next", "then", "last"), "zh": ("先", "接着", "再", "最后")}
 
@@ -68,18 +68,15 @@ def events_with_times(scene: Scene, lexicon: Lexicon) -> list[tuple[float, float
     return [(p.start, p.end, clause(scene, p, lexicon, _article(lexicon)) + stop) for p in scene.phases]
 
 
-def paragraph(scene: Scene, lexicon: Lexicon) -> str:
+def timed_events(scene: Scene, lexicon: Lexicon) -> str:
     """All events with their times, as a model is to write them."""
-    events = events_with_times(scene, lexicon)
-    if lexicon.language == "en":
-        return " ".join(f"{start:.1f} to {end:.1f} s : {text}" for start, end, text in events)
-    return "".join(f"{start:.1f}到{end:.1f}秒：{text}" for start, end, text in events)
+    return event_lines(events_with_times(scene, lexicon), lexicon.language)
 
 
-def read_paragraph(text: str) -> list[tuple[float, float, str]]:
-    """(start, end, sentence) of a paragraph as `paragraph` writes it, in either language; other text is passed over."""
-    found = re.findall(r"(\d+\.\d) ?(?:to|到) ?(\d+\.\d) ?[s秒] ?[:：] ?(.*?(?: \.|。))", text)
-    return [(float(start), float(end), sentence) for start, end, sentence in found]
+def paragraph(scene: Scene, lexicon: Lexicon) -> str:
+    """A sentence for each event, in order."""
+    space = " " if lexicon.language == "en" else ""
+    return space.join(sentence for _, _, sentence in events_with_times(scene, lexicon))
 
 
 def sound_caption(scene: Scene, lexicon: Lexicon) -> str:
@@ -190,11 +187,11 @@ def content_scores(caption: str, attributes: Mapping[str, Any], lexicon: Lexicon
 
 
 def events_of(text: str, lexicon: Lexicon) -> list[tuple[str | None, str]]:
-    """Events (actor's colour, motion) that a text tells, in order; a clause tells one at most."""
+    """Events (actor's colour, motion) that a text tells, in order; a clause or sentence tells one at most."""
     colour_of = {word: concept for concept, word in lexicon.colours.items()}
     motion_of = {word: concept for concept, word in lexicon.motions.items()}
     events: list[tuple[str | None, str]] = []
-    for part in _spaced(text, lexicon).split(" , "):
+    for part in re.split(" [,.] ", _spaced(text, lexicon)):
         found = [word for word in motion_of if f" {word} " in f" {part} "]
         if found:
             before = part.split(f" {found[0]}")[0].split()

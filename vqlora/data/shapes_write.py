@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
 from multiprocessing import get_context
@@ -19,7 +18,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from vqlora.data.shapes import FPS, PRESETS, SIDE, VERSION, Scene, draw_scene
+from vqlora.data.shapes import FPS, PRESETS, SIDE, VERSION, Scene, draw_preset
 from vqlora.data.shapes_render import draw, reel
 from vqlora.data.shapes_sound import RATE_HZ, waveform
 from vqlora.data.shapes_text import domain_references, truth
@@ -41,7 +40,8 @@ def write_shapes(preset: str, folder: Path, *, side: int = SIDE) -> None:
         raise ValueError(f"size {side} is no multiple of {SIDE} pixels, at which the clips are drawn")
     videos = folder / "videos" / "all"
     videos.mkdir(parents=True, exist_ok=True)
-    clips = list(_clips(preset))
+    # Numbered through the splits, as MSR-VTT's are.
+    clips = list(enumerate(scene for own in draw_preset(preset).values() for scene in own))
     jobs = [(scene, str(videos / f"video{number}.mp4"), side) for number, scene in clips]
     workers = os.cpu_count() or 1
     if len(jobs) < 100 or workers == 1:
@@ -93,15 +93,6 @@ def _audio_track(container: Any) -> Any:
 def frames_of(scene: Scene) -> torch.Tensor:
     """All native frames of a scene, uint8 [n, 3, SIDE, SIDE]."""
     return draw(reel([scene]))[0]
-
-
-def _clips(preset: str) -> Iterator[tuple[int, Scene]]:
-    """The scenes of a preset, numbered through the splits as MSR-VTT does."""
-    number = 0
-    for split, count in PRESETS[preset].items():
-        for index in range(count):
-            yield number, draw_scene(split, index, long=preset == "long")
-            number += 1
 
 
 def _write_job(job: tuple[Scene, str, int]) -> None:

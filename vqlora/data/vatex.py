@@ -16,6 +16,7 @@ import numpy as np
 
 from vqlora.annotations import Row, find_file, read_json
 from vqlora.data.example import Clip, Example, Message
+from vqlora.data.prompts import CAPTION_ZH
 from vqlora.data.splits import Splits, make_splits
 from vqlora.data.videos import VideoFiles
 
@@ -26,7 +27,6 @@ TRAIN, VALIDATION = "vatex_training_v1.0.json", "vatex_validation_v1.0.json"
 TEST = "vatex_public_test_english_v1.1.json"
 LISTS = {"train": "trn_names.npy", "val": "val_names.npy", "test": "tst_names.npy"}
 WANTED = f"{TRAIN}, {VALIDATION} and {TEST}, and the videos"
-CHINESE_PROMPT = "请描述这段视频。"
 FIRST_PARALLEL = 5
 
 
@@ -40,7 +40,7 @@ def open_vatex(folder: Path) -> Splits:
 def open_vatex_zh(folder: Path) -> Splits:
     """Chinese captioning: a hold-out of train validates, the validation file is the test."""
     read = _Read(folder)
-    asked = (Message(role="user", text=CHINESE_PROMPT),)
+    asked = (Message(role="user", text=CAPTION_ZH),)
     examples = {
         split: [replace(one, messages=asked) for one in read.file(name) if "zh" in one.references]
         for split, name in (("train", TRAIN), ("test", VALIDATION))

@@ -23,11 +23,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import AutoTokenizer
 
-from vqlora.data.shapes import SIDE, VERSION
+from vqlora.data.shapes import VERSION
 from vqlora.data.shapes_render import draw, subsample_chroma
 from vqlora.models.architecture import build
-from vqlora.models.embedding import centred, clip_vectors, contrastive_loss, text_vectors
-from vqlora.models.families import Family, family_of
+from vqlora.models.embedding import centred, clip_vectors, info_nce, text_vectors
+from vqlora.models.families import family_of
+from vqlora.models.family import Family
 from vqlora.models.pretrain_data import TALKS, Step, Steps
 from vqlora.models.probe import exact_matches, task_scores
 from vqlora.models.tokenizer import build_tokenizer
@@ -35,6 +36,7 @@ from vqlora.models.tokenizer import build_tokenizer
 FOLDER = Path(__file__).parent / "embedded"
 CHECKED = 512  # scenes of each kind asked about at the end
 CLIP_NORM, WEIGHT_DECAY, WARMUP_STEPS = 1.0, 0.05, 300
+PAIR_SCALE = 20.0  # of cosines of clips and texts, one over the temperature
 SAVE_STEPS, SCORE_STEPS = 250, 1000
 
 
@@ -186,9 +188,10 @@ def step_loss(family: Family, model: Any, processor: Any, step: Step) -> tuple[T
     states = list(family.encode_frames(model, processor, frames.flatten(0, 1)).unflatten(0, frames.shape[:2]))
     if step.texts is not None:
         clips = clip_vectors(family, model, step.tokens, states)
-        texts = text_vectors(family, model, processor, step.texts, size=SIDE)
-        loss = contrastive_loss(clips, texts)
-        return loss + contrastive_loss(centred(clips), centred(texts)), (loss.detach()[None], step.tasks[:1])
+        texts = text_vectors(family, model, step.texts, states[0])
+        scale, rows = torch.tensor(PAIR_SCALE, device=clips.device), range(len(clips))  # hardly a clip comes twice
+        loss = info_nce(clips, texts, scale, rows)
+        return loss + info_nce(centred(clips), centred(texts), scale, rows), (loss.detach()[None], step.tasks[:1])
     losses, rows = family.token_losses(model, step.tokens, states)
     return losses.mean(), (losses.detach(), step.tasks[rows])
 

@@ -19,10 +19,10 @@ from vqlora.data.shapes import FPS, SIDE, Scene, draw_scene
 from vqlora.data.shapes_questions import one_question
 from vqlora.data.shapes_render import Reel, reel
 from vqlora.data.shapes_tasks import PROMPTS, Conversation, conversation, unrelated
-from vqlora.data.shapes_text import caption, events_with_times
+from vqlora.data.shapes_text import caption, paragraph
 from vqlora.data.shapes_words import PLAIN, PLAIN_ZH
 from vqlora.models.embedding import clip_batch, text_batch
-from vqlora.models.families import Family
+from vqlora.models.family import Family
 from vqlora.models.probe import HELD_OUT
 from vqlora.models.tokenizer import spare_words
 
@@ -33,7 +33,9 @@ PAIRS_FROM = 500  # the first step with pairs: before, clips say too little, and
 TALKS = {
     "caption": 0.36,
     "caption_zh": 0.12,
-    "dense": 0.18,
+    "paragraph": 0.03,
+    "dense": 0.12,
+    "moment": 0.03,
     "question": 0.09,
     "question_zh": 0.04,
     "choice": 0.06,
@@ -103,7 +105,7 @@ def talk(task: str, scene: Scene, rng: np.random.Generator) -> Conversation:
         text = spare_words(rng, SPARE_WORDS)
         return (Message(role="user", text=PROMPTS["words"]), Message(role="assistant", text=text))
     main = conversation(task, scene, rng)
-    if task in ("caption", "caption_zh", "dense") and rng.random() < ASKED_FIRST:
+    if task in ("caption", "caption_zh", "paragraph", "dense") and rng.random() < ASKED_FIRST:
         lexicon = PLAIN_ZH if task == "caption_zh" else PLAIN
         asked = [one_question(scene, lexicon, rng) for _ in range(int(rng.integers(1, 3)))]
         turns = [(Message(role="user", text=q.text), Message(role="assistant", text=q.answer)) for q in asked]
@@ -116,7 +118,7 @@ def _sentence(scene: Scene, rng: np.random.Generator) -> str:
     draw = rng.random()
     if draw < 0.8:
         return caption(scene, PLAIN if draw < 0.6 else PLAIN_ZH, rng)
-    return " ".join(sentence for _, _, sentence in events_with_times(scene, PLAIN))
+    return paragraph(scene, PLAIN)
 
 
 def _frame_numbers(scenes: list[Scene], count: int, rng: np.random.Generator) -> np.ndarray:

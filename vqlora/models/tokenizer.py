@@ -13,11 +13,12 @@ import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from vqlora.data.prompts import CHOOSE, MOMENT, SUM_UP_CLIP, sum_up
 from vqlora.data.shapes import draw_scene
 from vqlora.data.shapes_kinds import KINDS
-from vqlora.data.shapes_questions import questions
-from vqlora.data.shapes_tasks import CLIP_PROMPT, PROMPTS, text_prompt
-from vqlora.data.shapes_text import ORDINALS, caption, paragraph, sound_caption
+from vqlora.data.shapes_questions import moment, questions
+from vqlora.data.shapes_tasks import PROMPTS
+from vqlora.data.shapes_text import ORDINALS, caption, sound_caption, timed_events
 from vqlora.data.shapes_words import DOMAINS, PLAINS, Lexicon
 
 VOCABULARY = 1024
@@ -98,7 +99,7 @@ def _words() -> list[str]:
 def _corpus() -> list[str]:
     """Templates and words, each in its places; and texts of enough scenes for every way in which they meet."""
     roles = ("user\n", "assistant\n", "system\n", "Time 0.0s:,", " A B C D E a b c d e \n")
-    prompts = [*PROMPTS.values(), CLIP_PROMPT, text_prompt("")]
+    prompts = [*PROMPTS.values(), MOMENT, *CHOOSE.values(), SUM_UP_CLIP, sum_up("")]
     kinds = [re.sub("[{}]", " ", text) for kind in KINDS.values() for text in kind.words.values()]
     follow_ups = [f"And {text[0].lower()}{text[1:]} it" for text in kinds]
     order = [" " + word for words in ORDINALS.values() for word in words]
@@ -109,9 +110,10 @@ def _corpus() -> list[str]:
         rng = np.random.default_rng(0)
         for index in range(200):
             scene = draw_scene("pretrain", index)
+            texts.append(moment(scene, lexicon, rng)[0])
             asked = [*questions(scene, lexicon, rng), *questions(scene, lexicon, rng, heard=True)]
-            texts += [caption(scene, lexicon, rng), paragraph(scene, lexicon), sound_caption(scene, lexicon)]
-            texts += [f"{question.choice} {question.answer}" for question in asked]
+            texts += [caption(scene, lexicon, rng), timed_events(scene, lexicon), sound_caption(scene, lexicon)]
+            texts += [f"{question.choice} {question.chosen}" for question in asked]
     return texts
 
 

@@ -1,11 +1,11 @@
 """The embedded clips in the official form of every set that has a reader: containers, names, keys and known dirt.
 
-LAYOUTS names a writer for each set of `vqlora.data.sets.READERS`: (folder, {split: number of clips}) -> None.
+LAYOUTS names a writer for each set of `vqlora.data.sets.READERS`: (folder, {split: scenes}) -> None.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from vqlora.data.layouts.activitynet import write_activitynet
@@ -18,8 +18,9 @@ from vqlora.data.layouts.msvd import write_msvd
 from vqlora.data.layouts.questions import write_music_avqa, write_nextqa, write_nextqa_open
 from vqlora.data.layouts.tables import write_frames, write_table
 from vqlora.data.layouts.vatex import write_vatex
+from vqlora.data.layouts.world import Scenes
 
-Layout = Callable[[Path, Mapping[str, int]], None]
+Layout = Callable[[Path, Scenes], None]
 LAYOUTS: dict[str, Layout] = {
     "msrvtt": write_msrvtt,
     "msrvtt-1ka": write_msrvtt,

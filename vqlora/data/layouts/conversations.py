@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from vqlora.data.layouts import world
-from vqlora.data.shapes import Scene
+from vqlora.data.layouts.world import Scenes
 
 
-def write_llava(folder: Path, counts: Mapping[str, int]) -> None:
+def write_llava(folder: Path, drawn: Scenes) -> None:
     """A JSON list for each split; every other row as LLaVA-Video-178K writes it, `<image>` for the video."""
-    for split, rows in _turns(folder, counts):
+    for split, rows in _turns(folder, drawn):
         world.write_json(folder / f"{split}.json", [
             {
                 "id": name,
@@ -29,9 +29,9 @@ def write_llava(folder: Path, counts: Mapping[str, int]) -> None:
         ])  # fmt: skip
 
 
-def write_messages(folder: Path, counts: Mapping[str, int]) -> None:
+def write_messages(folder: Path, drawn: Scenes) -> None:
     """JSON lines of messages, the video a part of the first."""
-    for split, rows in _turns(folder, counts):
+    for split, rows in _turns(folder, drawn):
         lines = []
         for name, (asked, *rest) in rows:
             parts = [{"type": "video", "video": f"videos/{name}.mp4"}, {"type": "text", "text": asked}]
@@ -41,10 +41,10 @@ def write_messages(folder: Path, counts: Mapping[str, int]) -> None:
         world.write_lines(folder / f"{split}.jsonl", lines)
 
 
-def write_sharegpt(folder: Path, counts: Mapping[str, int]) -> None:
+def write_sharegpt(folder: Path, drawn: Scenes) -> None:
     """One JSON list for all, videos beside the messages, with a system's turn."""
     found = []
-    for _, rows in _turns(folder, counts):
+    for _, rows in _turns(folder, drawn):
         for name, (asked, *rest) in rows:
             turns = [("system", "Be brief."), ("user", f"<video>{asked}")]
             turns += zip(("assistant", "user", "assistant"), rest, strict=True)
@@ -53,14 +53,9 @@ def write_sharegpt(folder: Path, counts: Mapping[str, int]) -> None:
     world.write_json(folder / "all.json", found)
 
 
-def _turns(folder: Path, counts: Mapping[str, int]) -> Iterator[tuple[str, list[tuple[str, list[str]]]]]:
+def _turns(folder: Path, drawn: Scenes) -> Iterator[tuple[str, list[tuple[str, list[str]]]]]:
     """(split, rows), a row being a video's name and the texts of two questions and answers."""
-    for split, own in world.scenes(counts).items():
+    for split, own in drawn.items():
         for place, scene in enumerate(own):
             world.write_clip(scene, folder / "videos" / f"{split}{place}.mp4")
-        yield split, [(f"{split}{place}", _two_turns(scene)) for place, scene in enumerate(own)]
-
-
-def _two_turns(scene: Scene) -> list[str]:
-    (first, answer, _), (second, other, _) = world.questions(scene)[0], world.questions(scene)[-1]
-    return [first, answer, second, other]
+        yield split, [(f"{split}{place}", world.two_turns(scene)) for place, scene in enumerate(own)]

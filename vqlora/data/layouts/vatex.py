@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from vqlora.data.layouts import world
+from vqlora.data.layouts.world import Scenes
+from vqlora.data.shapes_text import domain_references
 
+CAPTIONS = 10  # of a video in each language
 FILES = {
     "train": "vatex_training_v1.0.json",
     "val": "vatex_validation_v1.0.json",
@@ -16,17 +18,16 @@ FILES = {
 }
 
 
-def write_vatex(folder: Path, counts: Mapping[str, int]) -> None:
+def write_vatex(folder: Path, drawn: Scenes) -> None:
     """HGR's validation and test are the halves of the validation file."""
     listed: dict[str, list[str]] = {}
-    for split, own in world.scenes(counts).items():
+    for split, own in drawn.items():
         rows = []
         for place, scene in enumerate(own):
             id = f"_{split}-{place:05d}"[:11].ljust(11, "_") + f"_{place:06d}_{place + 10:06d}"
             world.write_clip(scene, folder / "videos" / f"{id}.mp4")
-            told = {"enCap": list(world.captions(scene) * 2)}
-            told |= {} if split == "test" else {"chCap": list(world.chinese(scene) * 2)}
-            rows.append({"videoID": id, **told})
+            keys = {"enCap": "en"} if split == "test" else {"enCap": "en", "chCap": "zh"}
+            rows.append({"videoID": id, **{key: domain_references(scene, keys[key], CAPTIONS) for key in keys}})
         world.write_json(folder / FILES[split], rows)
         listed[split] = [row["videoID"] for row in rows]
     half = len(listed["val"]) // 2
