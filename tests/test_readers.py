@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from transformers import PreTrainedTokenizerFast
 
 from vqlora.data.layouts import LAYOUTS, main_file
 from vqlora.data.sets import READERS, open_data
 from vqlora.data.shapes import draw_scenes
 from vqlora.data.splits import NAMES, Splits
 from vqlora.metrics.retrieval import score_retrieval
+from vqlora.models.tokenizer import build_tokenizer
 from vqlora.recipe import Frames
 from vqlora.tasks import score_texts
 from vqlora.video.frames import FrameStore
@@ -37,6 +39,11 @@ BEST = {
 def written(tmp_path_factory: pytest.TempPathFactory) -> dict[object, Path]:
     """The folder of each layout, written when first asked for."""
     return {"root": tmp_path_factory.mktemp("sets")}
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return build_tokenizer()
 
 
 def opened(written: dict[object, Path], name: str) -> Splits:
@@ -78,6 +85,19 @@ def test_official_files_become_examples_frames_and_a_score(
     assert score_texts(asked, right, language=language(name)).metrics[metric] == pytest.approx(best)
     if len(set(right.values())) > 1:
         assert score_texts(asked, shifted, language=language(name)).metrics[metric] < best
+
+
+@pytest.mark.parametrize("name", sorted(READERS))
+def test_the_embedded_bases_know_every_word_that_is_asked_and_told(
+    written: dict[object, Path], tokenizer: PreTrainedTokenizerFast, name: str
+) -> None:
+    """No word falls apart into letters: what a twin says is what pretraining has seen."""
+    for example in opened(written, name).train:
+        for number in range(len(example.references[language(name)])):
+            for message in example.conversation(language(name), number):
+                tokens = tokenizer.tokenize(message.text)
+                letters = [one for one in tokens if len(one) == 1 and one.isalpha() and one not in "ABCDEsaĠĊ"]
+                assert not letters, message.text
 
 
 @pytest.mark.parametrize("name", sorted(CONTAINERS))

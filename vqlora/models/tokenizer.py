@@ -18,7 +18,7 @@ from vqlora.data.shapes import draw_scene
 from vqlora.data.shapes_kinds import KINDS
 from vqlora.data.shapes_questions import moment, questions
 from vqlora.data.shapes_tasks import PROMPTS
-from vqlora.data.shapes_text import ORDINALS, caption, sound_caption, timed_events
+from vqlora.data.shapes_text import ORDINALS, caption, paragraph, sound_caption, timed_events
 from vqlora.data.shapes_words import DOMAINS, PLAINS, Lexicon
 
 VOCABULARY = 1024
@@ -98,8 +98,8 @@ def _words() -> list[str]:
 
 def _corpus() -> list[str]:
     """Templates and words, each in its places; and texts of enough scenes for every way in which they meet."""
-    roles = ("user\n", "assistant\n", "system\n", "Time 0.0s:,", " A B C D E a b c d e \n")
-    prompts = [*PROMPTS.values(), MOMENT, *CHOOSE.values(), SUM_UP_CLIP, sum_up("")]
+    roles = ("user\n", "assistant\n", "system\n", "Time 0.0s:,", " A B C D E a b c d e \n", "SOMEONE", "about")
+    prompts = [*PROMPTS.values(), *CHOOSE.values(), SUM_UP_CLIP, sum_up("")]
     kinds = [re.sub("[{}]", " ", text) for kind in KINDS.values() for text in kind.words.values()]
     follow_ups = [f"And {text[0].lower()}{text[1:]} it" for text in kinds]
     order = [" " + word for words in ORDINALS.values() for word in words]
@@ -110,7 +110,7 @@ def _corpus() -> list[str]:
         rng = np.random.default_rng(0)
         for index in range(200):
             scene = draw_scene("pretrain", index)
-            texts.append(moment(scene, lexicon, rng)[0])
+            texts += [paragraph(scene, lexicon), f"{MOMENT}{moment(scene, lexicon, rng)[0]}"]
             asked = [*questions(scene, lexicon, rng), *questions(scene, lexicon, rng, heard=True)]
             texts += [caption(scene, lexicon, rng), timed_events(scene, lexicon), sound_caption(scene, lexicon)]
             texts += [f"{question.choice} {question.chosen}" for question in asked]

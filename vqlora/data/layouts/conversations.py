@@ -46,7 +46,7 @@ def write_sharegpt(folder: Path, drawn: Scenes) -> None:
     found = []
     for _, rows in _turns(folder, drawn):
         for name, (asked, *rest) in rows:
-            turns = [("system", "Be brief."), ("user", f"<video>{asked}")]
+            turns = [("system", "Answer briefly ."), ("user", f"<video>{asked}")]
             turns += zip(("assistant", "user", "assistant"), rest, strict=True)
             said = [{"role": who, "content": text} for who, text in turns]
             found.append({"messages": said, "videos": [f"videos/{name}.mp4"]})
