@@ -11,6 +11,7 @@ import numpy as np
 from analysis import laws
 from analysis.configs import label, levels
 from analysis.laws.cells import best_of_cells
+from analysis.laws.influence import effects_without
 from analysis.laws.power import slope_of
 from analysis.laws.spread import MIN_CLUSTERS, Spread, spread_of
 from analysis.plots import Band, Chart, Finding, Line, Marks
@@ -43,7 +44,8 @@ def law_of(
     ahead, checked = _extrapolated(known, x, y, factor, block)
     sentence = effect_sentence(fitted, spread, factor=factor, what=what)
     clear = spread is not None and spread.effect.clear_of_zero
-    notes = [_basis(fitted, spread, factor, block), ahead, _found_exponent(evidence, known, x, y, factor, block)]
+    notes = [_basis(fitted, spread, factor, block), ahead, _influence(evidence, known, fitted, x, y, block)]
+    notes.append(_found_exponent(evidence, known, x, y, factor, block))
     basis = "; ".join(note for note in [*notes, chosen, _kept_out(evidence)] if note)
     finding = Finding(sentence=sentence, basis=basis, clear=clear)
     chart = _chart(known, fitted, spread, metric=metric, factor=factor, block=block, sentence=sentence)
@@ -109,6 +111,18 @@ def _found_exponent(
     except laws.FitError:
         return ""
     return f"smallest exponent of {factor} that this design finds in 4 of 5 repetitions: {slope.detectable:.2g}"
+
+
+def _influence(
+    evidence: Evidence, records: Sequence[Record], fitted: laws.Fit, x: Sequence[float], y: Sequence[float], block: str
+) -> str:
+    """On which configuration the effect hangs most."""
+    names = [config_name(record.point, evidence.axes) for record in records]
+    without = effects_without(fitted, x, y, clusters=names, blocks=[record.point[block] for record in records])
+    if not without:
+        return ""
+    most = max(without, key=lambda name: abs(without[name] - fitted.effect))
+    return f"without {most} the effect is {without[most]:+.3f}, its largest change of {len(without)} such fits"
 
 
 def _kept_out(evidence: Evidence) -> str:

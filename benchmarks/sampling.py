@@ -15,20 +15,22 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import av
-import cv2
 import numpy as np
 from decoding import processor
 from PIL import Image
-from scenedetect import AdaptiveDetector, SceneManager, open_video
 
 from vqlora.video.decode import VideoInfo, opened, probe
 from vqlora.video.passes import packets, thumbnails
 from vqlora.video.signals import signals_of
+
+cv2: Any = import_module("cv2")  # with PySceneDetect in the extra `bench`, which not every check has
+scenedetect: Any = import_module("scenedetect")
 
 RESULT = Path(__file__).parent / "results" / "sampling.json"
 WIDTH, HEIGHT, FPS = 640, 360, 25
@@ -105,9 +107,9 @@ def our_cuts(path: str, info: VideoInfo) -> list[int]:
 
 
 def their_cuts(path: str) -> list[int]:
-    manager = SceneManager()
-    manager.add_detector(AdaptiveDetector())
-    manager.detect_scenes(open_video(path))
+    manager = scenedetect.SceneManager()
+    manager.add_detector(scenedetect.AdaptiveDetector())
+    manager.detect_scenes(scenedetect.open_video(path))
     return [scene[0].frame_num for scene in manager.get_scene_list()][1:]
 
 
