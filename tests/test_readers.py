@@ -7,13 +7,14 @@ import pickle
 import shutil
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerFast
 
 from vqlora.data.layouts import LAYOUTS, main_file
 from vqlora.data.sets import READERS, open_data
-from vqlora.data.shapes import draw_scenes
+from vqlora.data.shapes import FPS, draw_scenes
 from vqlora.data.splits import NAMES, Splits
 from vqlora.metrics.retrieval import score_retrieval
 from vqlora.models.tokenizer import build_tokenizer
@@ -108,6 +109,16 @@ def test_containers_are_the_sets_own(written: dict[object, Path], name: str) -> 
     info = probe(path)
     assert info.container == CONTAINERS[name]
     assert not read_frames(path, [0, info.frames - 1], info=info).decoder.startswith("decord")
+
+
+@pytest.mark.parametrize("name", ("msrvtt", "lsmdc", "howto100m", "msvd"))
+def test_clips_sound_for_as_long_as_they_last_where_the_set_has_sound(written: dict[object, Path], name: str) -> None:
+    with av.open(opened(written, name).train[0].clips[0].path) as container:
+        picture = sum(1 for _ in container.decode(video=0)) / FPS
+    with av.open(opened(written, name).train[0].clips[0].path) as container:
+        assert len(container.streams.audio) == (name != "msvd")
+        sound = sum(frame.samples / frame.sample_rate for frame in container.decode(audio=0)) if name != "msvd" else 0
+    assert sound == (0 if name == "msvd" else pytest.approx(picture, abs=0.2))
 
 
 def test_the_digest_is_the_same_wherever_the_files_lie_and_changes_with_a_text(

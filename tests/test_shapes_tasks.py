@@ -66,7 +66,7 @@ def test_what_is_heard_is_told_in_its_order() -> None:
 
 
 def test_every_kind_is_asked_and_has_its_answer_among_different_options() -> None:
-    generator, asked = rng(), Counter()
+    generator, asked, with_five = rng(), Counter(), set()
     for scene in SCENES:
         for lexicon in LEXICONS:
             for question in [*questions(scene, lexicon, generator), *questions(scene, lexicon, generator, heard=True)]:
@@ -74,7 +74,9 @@ def test_every_kind_is_asked_and_has_its_answer_among_different_options() -> Non
                 assert question.options.count(question.answer) == 1 == question.options.count(question.options[0])
                 assert 2 <= len(question.options) <= OPTIONS and "{" not in question.text
                 assert question.chosen == f"{'ABCDE'[question.options.index(question.answer)]}. {question.answer}"
+                with_five |= {question.facts.group} if len(question.options) == OPTIONS else set()
     assert set(asked) == set(KINDS)
+    assert with_five >= set(GROUPS)  # so NExT-QA's form has questions of all its types
     assert {kind.group for kind in SEEN.values()} == {*GROUPS, None}
     assert {kind.needs for kind in HEARD.values()} == {"audio"}
 
