@@ -48,6 +48,7 @@ def pretrain(
     batch: int,
     rate: float,
     seed: int,
+    captions_first: int,
     device: str,
     workers: int,
     start_from: Path | None,
@@ -61,8 +62,8 @@ def pretrain(
     state_file = out.with_suffix(".state.pt")
     asked = steps
     start, steps = learner.restore(state_file, asked)
-    data = Steps(family, processor, model.config, batch=batch, seed=seed)
-    for step, drawn in enumerate(_loader(data, start, steps, workers), start=start + 1):
+    data = Steps(family, processor, model.config, batch=batch, seed=seed, captions_first=captions_first)
+    for step, drawn in enumerate(pace.waits(_loader(data, start, steps, workers)), start=start + 1):
         loss, parts = step_loss(family, model, processor, drawn.to(device))
         loss.backward()
         learner.step(_share_of_rate(step, steps=steps))
@@ -80,7 +81,8 @@ def pretrain(
             print(json.dumps(exact_matches(family, model, processor, device, count=256)), flush=True)
     scores = _scores(family, model, processor, device)
     print(f"{name}: {json.dumps(scores)}", flush=True)
-    facts = {"steps": steps, "batch": batch, "rate": rate, "seed": seed, "shapes": VERSION, **scores}
+    facts = {"steps": steps, "batch": batch, "rate": rate, "seed": seed, "captions_first": captions_first}
+    facts |= {"shapes": VERSION, **scores}
     save(model, processor, out, [*earlier, facts])
     state_file.unlink(missing_ok=True)
 
@@ -96,19 +98,30 @@ class Pace:
     """Seconds a step takes. Early ones, which wait for the workers' queues to fill, count until half of the warm-up."""
 
     def __init__(self) -> None:
-        self.early, self.steps, self.since = True, 0, time.perf_counter()
+        self.early, self.steps, self.waited, self.since = True, 0, 0.0, time.perf_counter()
 
     def count(self) -> None:
         self.steps += 1
         if self.early and self.steps == WARMUP_STEPS // 2:
-            self.early, self.steps, self.since = False, 0, time.perf_counter()
+            self.early, self.steps, self.waited, self.since = False, 0, 0.0, time.perf_counter()
+
+    def waits(self, batches: Iterator[Step]) -> Iterator[Step]:
+        """The same batches; counts the seconds that the device waited for them."""
+        while True:
+            asked = time.perf_counter()
+            batch = next(batches, None)
+            if batch is None:
+                return
+            self.waited += time.perf_counter() - asked
+            yield batch
 
     @property
     def seconds(self) -> float:
         return (time.perf_counter() - self.since) / max(1, self.steps)
 
     def __str__(self) -> str:
-        return f"{self.seconds * 1e3:.0f} ms a step"
+        waited = self.waited / max(1, self.steps)
+        return f"{self.seconds * 1e3:.0f} ms a step ({waited * 1e3:.0f} of them waiting for data)"
 
 
 def _start(name: str, seed: int, earlier: Path | None) -> tuple[Any, Any, list[dict[str, Any]]]:
@@ -228,6 +241,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=512, help="clips per step")
     parser.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--captions-first", type=int, default=1500, metavar="STEPS", help="before all tasks are mixed")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2), help="that draw scenes")
     parser.add_argument("--start-from", type=Path, help="go on from a base written by an earlier run")
