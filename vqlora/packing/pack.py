@@ -81,7 +81,7 @@ class Pack:
         return multiply_dense(self._dense)
 
     def close(self) -> None:
-        """Gives the dequantised weights back. A pack and its seats refer to each other, so Python would keep them on."""
+        """Gives the dequantised weights back; packs and seats are a cycle, so Python would keep them for a while."""
         self._dense = None
         if self.loaded.device.type == "cuda":
             torch.cuda.empty_cache()
