@@ -122,12 +122,15 @@ def run_trial(
 ) -> Record:
     """Runs a trial and writes its record last. An error of the trial is its record, not an exception.
 
+    On several workers it is raised: the trial's driver writes it down when Ray Train has tried often enough.
+
     start: the adapter that `recipe.start` names. pack_of: gives the pack that the trial shares its steps with.
     """
     from vqlora.adapters.export import adapter_files
     from vqlora.finetune import Outcome, finetune
     from vqlora.packing.together import finetune_together
     from vqlora.provenance import provenance
+    from vqlora.training import world
     from vqlora.warm import Warm
 
     trial = store.trial(asked.trial)
@@ -136,7 +139,7 @@ def run_trial(
     where = provenance(device, executor=executor)
     _write_start(trial, number, where, started_at)
     keeper = Keeper(trial=trial, ledger=ledger, channel=channel, steps=asked.recipe.schedule.steps)
-    plan = None
+    plan, ranks = None, world()[1]
     try:
         plan = _plan(asked, device)
         if pack_of is None:
@@ -144,6 +147,8 @@ def run_trial(
         else:
             outcome = finetune_together(asked.recipe, pack_of, warm or Warm(), keeper, start)
     except Exception as error:  # any error of a trial is a finding of the study; the others go on
+        if ranks > 1:  # it may be the death of another worker, after which Ray Train starts them all again
+            raise
         text = f"{type(error).__name__}: {error}"
         if not isinstance(error, ValueError):
             text = f"{traceback.format_exc().rstrip()}"
