@@ -19,7 +19,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,8 @@ RESULT = ROOT / "benchmarks" / "results" / "whole_study.json"
 def main() -> None:
     given = _arguments()
     shared = {name: getattr(given, name) for name in ("data", "steps", "frames", "size", "tokens", "evaluations")}
-    _apart(lambda: write(given.base, given.checkpoint))
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as apart:  # so that nothing stays on the device
+        apart.submit(write, given.base, given.checkpoint).result()
     with tempfile.TemporaryDirectory() as folder:
         place = {**os.environ, "VQLORA_CACHE": f"{folder}/cache"}
         _timed(
@@ -68,20 +71,6 @@ def write(base: str, folder: Path) -> None:
 
     processor_of(base).save_pretrained(folder)
     checkpoint(base, folder, "cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _apart(run: Any) -> None:
-    """In a process of its own, so that nothing stays on the device."""
-    child = os.fork()
-    if child == 0:
-        try:
-            run()
-        except BaseException as error:
-            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-            os._exit(1)
-        os._exit(0)
-    if os.waitpid(child, 0)[1]:
-        raise SystemExit("the checkpoint could not be written")
 
 
 def _ours(given: argparse.Namespace, shared: Mapping[str, Any], folder: Path) -> list[str]:

@@ -31,7 +31,7 @@ def test_a_killed_driver_loses_no_finished_trial_and_leaves_no_process(runs: str
     finally:
         driver.kill()
         driver.wait()
-    _, alive = psutil.wait_procs(tree, timeout=180)  # Ray's agents notice late that their raylet is gone
+    _, alive = psutil.wait_procs(tree, timeout=90)  # Ray's agents notice late that their raylet is gone
     assert not alive, f"orphans after the driver was killed: {alive}"
     kept = {path: path.read_bytes() for path in records(runs)}
     assert 1 <= len(kept) < 4
