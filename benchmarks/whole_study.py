@@ -25,6 +25,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from vqlora.record import Status
+from vqlora.store import find_study
+
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "whole_study.json"
 
@@ -40,11 +43,11 @@ def main() -> None:
             [*_peer(given.checkpoint, {**shared, "steps": 1}), "--seed", "0"], place
         )  # fills caches of disk and clips
         ours = _timed(_ours(given, shared, Path(folder)), place)
-        records = [json.loads(file.read_text()) for file in Path(folder).glob("runs/rank_bits/*/*/record.json")]
+        records = find_study(f"{folder}/runs/rank_bits").read().records
         peers = [_timed([*_peer(given.checkpoint, shared), "--seed", str(seed)], place) for seed in range(given.peer)]
-    done = sum(record["status"] == "done" for record in records)
+    done = sum(record.status is Status.DONE for record in records)
     if done != given.trials:
-        raise SystemExit(f"{done} of {given.trials} trials are done: {[record['error'] for record in records]}")
+        raise SystemExit(f"{done} of {given.trials} trials are done: {[record.error for record in records]}")
     theirs = sum(peers) / len(peers) * given.trials
     common = {"base": given.base, "trials": given.trials, **shared}
     rows = [
@@ -54,7 +57,7 @@ def main() -> None:
     for row in rows:
         of = "" if row["measured"] == row["trials"] else f" (scaled from {row['measured']})"
         print(f"{row['side']:24} {row['trials']} trials in {row['seconds']:8.1f} s{of}  {row['ratio']:5.1f}x")
-    device = records[0]["provenance"]["device"]
+    device = records[0].provenance.device
     names = ("ray", "torch", "transformers", "peft", "bitsandbytes")
     versions = {name: version(name) for name in names} | {"python": platform.python_version()}
     result = {"benchmark": "whole_study", "device": device, "versions": versions, "rows": rows}

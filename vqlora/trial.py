@@ -127,11 +127,7 @@ def run_trial(
     start: the adapter that `recipe.start` names. pack_of: gives the pack that the trial shares its steps with.
     """
     from vqlora.adapters.export import adapter_files
-    from vqlora.finetune import Outcome, finetune
-    from vqlora.packing.together import finetune_together
     from vqlora.provenance import provenance
-    from vqlora.training import world
-    from vqlora.warm import Warm
 
     trial = store.trial(asked.trial)
     number, ledger = trial.begin()
@@ -139,6 +135,35 @@ def run_trial(
     where = provenance(device, executor=executor)
     _write_start(trial, number, where, started_at)
     keeper = Keeper(trial=trial, ledger=ledger, channel=channel, steps=asked.recipe.schedule.steps)
+    plan, outcome = _ran(asked, keeper, device=device, warm=warm, start=start, pack_of=pack_of)
+    ledger.close_part()
+    if plan is not None:
+        outcome = replace(outcome, cost=_with_plan(outcome, plan, asked))
+    record = _record(asked, outcome, where, number, started_at)
+    if outcome.examples and record.status is outcome.status:
+        trial.write_examples(number, outcome.examples)
+    if outcome.adapter_state and record.adapter:
+        trial.write_adapter(number, adapter_files(outcome.adapter_state, record))
+    trial.write_record(record)
+    trial.drop_states()
+    return record
+
+
+def _ran(
+    asked: Asked,
+    keeper: Keeper,
+    *,
+    device: str,
+    warm: Warm | None,
+    start: bytes | None,
+    pack_of: Callable[[Recipe], Pack] | None,
+) -> tuple[Plan | None, Outcome]:
+    """What was planned of the trial and what came of it; an error is an outcome, unless there are several workers."""
+    from vqlora.finetune import Outcome, finetune
+    from vqlora.packing.together import finetune_together
+    from vqlora.training import world
+    from vqlora.warm import Warm
+
     plan, ranks = None, world()[1]
     try:
         plan = _plan(asked, device)
@@ -154,17 +179,7 @@ def run_trial(
             text = f"{traceback.format_exc().rstrip()}"
         text += f" (on node {platform.node()})"  # what one node lacks, such as the data, another may have
         outcome = Outcome(status=Status.FAILED, error=text)
-    ledger.close_part()
-    if plan is not None:
-        outcome = replace(outcome, cost=_with_plan(outcome, plan, asked))
-    record = _record(asked, outcome, where, number, started_at)
-    if outcome.examples and record.status is outcome.status:
-        trial.write_examples(number, outcome.examples)
-    if outcome.adapter_state and record.adapter:
-        trial.write_adapter(number, adapter_files(outcome.adapter_state, record))
-    trial.write_record(record)
-    trial.drop_states()
-    return record
+    return plan, outcome
 
 
 def close_trial(asked: Asked, store: StudyStore, *, status: Status, error: str | None, executor: str) -> Record:
