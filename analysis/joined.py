@@ -31,14 +31,14 @@ def join(several: Sequence[Evidence]) -> Evidence:
             question=" · ".join(one.asked.question for one in several if one.asked.question),
             axes={AXIS: tuple(names), **axes},
             objectives=_objectives(several),
-            trials=tuple(f"{one.study}/{trial}" for one in several for trial in one.asked.trials),
+            trials=tuple(f"{one.study}.{trial}" for one in several for trial in one.asked.trials),
         ),
         records=tuple(
-            replace(record, trial=f"{one.study}/{record.trial}", point={AXIS: one.study, **record.point})
+            replace(record, trial=f"{one.study}.{record.trial}", point={AXIS: one.study, **record.point})
             for one in several
             for record in one.records
         ),
-        examples={f"{one.study}/{trial}": rows for one in several for trial, rows in one.examples.items()},
+        examples={f"{one.study}.{trial}": rows for one in several for trial, rows in one.examples.items()},
         gallery={name: strip for one in several for name, strip in one.gallery.items()},
         left_out=tuple(
             LeftOut(what=f"{one.study}: {item.what}", reason=item.reason) for one in several for item in one.left_out

@@ -33,6 +33,7 @@ NAMESPACE = ("setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--mount", "-
 SAFE_DRIVERS = 16  # units of the resource that holds drivers on the head, see cluster.yaml
 NODES, NODE_CPUS = 2, 1
 NODE_TITLE = rf"/raylet/raylet .*static_resource_list=\S*CPU,{NODE_CPUS}"  # the head has CPU,0
+NODE_TRIES = 3
 START_SECONDS = 180
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
 
@@ -88,8 +89,14 @@ class Arena:
 
     def fill(self) -> None:
         """Brings raylets until there are NODES, as an autoscaler would; one by one: two may choose the same socket."""
+        failed = 0
         while len(self.processes(NODE_TITLE)) < NODES:
-            self._ray(f"--address={self.address}", f"--num-cpus={NODE_CPUS}")
+            try:
+                self._ray(f"--address={self.address}", f"--num-cpus={NODE_CPUS}")
+            except RuntimeError:  # a starting node gives up where the machine is busy; an autoscaler tries again too
+                failed += 1
+                if failed == NODE_TRIES:
+                    raise
 
     def run(self, command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
         """Starts a process in the arena; its output is appended to `log`."""

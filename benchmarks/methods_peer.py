@@ -119,13 +119,20 @@ def _inference(model: Any, recipe: Recipe) -> dict[str, Any]:
 
 def batch(recipe: Recipe, clips: int, device: Any, *, generate: bool = False) -> dict[str, Tensor]:
     """The model's own inputs: tokens, mask, labels, patches of all frames and their grids."""
-    processor, family, store = processor_of(recipe.base), family_of("video_llama_3"), Noise(recipe.frames)
+    processor, store = processor_of(recipe.base), Noise(recipe.frames)
     shown = [store.get(Clip(path=str(number))) for number in range(clips)]
     said = (Message(role="user", text=PROMPTS["caption"]), Message(role="assistant", text=CAPTION))
-    tokens = family.batch(
-        processor, meta_model(recipe.base).config, [clip.times_seconds for clip in shown], [said] * clips,
-        size=recipe.frames.size, generate=generate,
-    )  # fmt: skip
+    config = meta_model(recipe.base).config
+    return model_inputs(processor, config, shown, [said] * clips, recipe.frames.size, device, generate=generate)
+
+
+def model_inputs(
+    processor: Any, config: Any, shown: Sequence[ClipFrames], said: Sequence[Sequence[Message]], size: int, device: Any,
+    *, generate: bool,
+) -> dict[str, Tensor]:  # fmt: skip
+    """What the model's own forward takes of clips with their conversations."""
+    times = [clip.times_seconds for clip in shown]
+    tokens = family_of(config.model_type).batch(processor, config, times, said, size=size, generate=generate)
     found = {name: tensor for name, tensor in tokens.items() if name != "frame_of_token"}
     found |= pixels(processor.video_processor, shown, torch.bfloat16)
     return {name: tensor.to(device) for name, tensor in found.items()}

@@ -151,6 +151,7 @@ def packed(loaded: Loaded, warm: Warm, data: Data, wanted: Recipe, trials: int) 
 
     with ThreadPoolExecutor(trials) as threads:
         list(threads.map(trial, range(trials)))
+    pack.close()
     own = [value for seed, value in seconds if seed == 0]
     batch = _batch(data, wanted, 0)
     shape = _plain_inputs(loaded, warm, data, wanted).tokens(batch, [0] * len(batch))["input_ids"].shape

@@ -19,9 +19,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+
+from vqlora.record import Status
+from vqlora.store import find_study
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "whole_study.json"
@@ -30,18 +35,19 @@ RESULT = ROOT / "benchmarks" / "results" / "whole_study.json"
 def main() -> None:
     given = _arguments()
     shared = {name: getattr(given, name) for name in ("data", "steps", "frames", "size", "tokens", "evaluations")}
-    _apart(lambda: write(given.base, given.checkpoint))
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as apart:  # so that nothing stays on the device
+        apart.submit(write, given.base, given.checkpoint).result()
     with tempfile.TemporaryDirectory() as folder:
         place = {**os.environ, "VQLORA_CACHE": f"{folder}/cache"}
         _timed(
             [*_peer(given.checkpoint, {**shared, "steps": 1}), "--seed", "0"], place
         )  # fills caches of disk and clips
         ours = _timed(_ours(given, shared, Path(folder)), place)
-        records = [json.loads(file.read_text()) for file in Path(folder).glob("runs/rank_bits/*/*/record.json")]
+        records = find_study(f"{folder}/runs/rank_bits").read().records
         peers = [_timed([*_peer(given.checkpoint, shared), "--seed", str(seed)], place) for seed in range(given.peer)]
-    done = sum(record["status"] == "done" for record in records)
+    done = sum(record.status is Status.DONE for record in records)
     if done != given.trials:
-        raise SystemExit(f"{done} of {given.trials} trials are done: {[record['error'] for record in records]}")
+        raise SystemExit(f"{done} of {given.trials} trials are done: {[record.error for record in records]}")
     theirs = sum(peers) / len(peers) * given.trials
     common = {"base": given.base, "trials": given.trials, **shared}
     rows = [
@@ -51,7 +57,7 @@ def main() -> None:
     for row in rows:
         of = "" if row["measured"] == row["trials"] else f" (scaled from {row['measured']})"
         print(f"{row['side']:24} {row['trials']} trials in {row['seconds']:8.1f} s{of}  {row['ratio']:5.1f}x")
-    device = records[0]["provenance"]["device"]
+    device = records[0].provenance.device
     names = ("ray", "torch", "transformers", "peft", "bitsandbytes")
     versions = {name: version(name) for name in names} | {"python": platform.python_version()}
     result = {"benchmark": "whole_study", "device": device, "versions": versions, "rows": rows}
@@ -68,20 +74,6 @@ def write(base: str, folder: Path) -> None:
 
     processor_of(base).save_pretrained(folder)
     checkpoint(base, folder, "cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _apart(run: Any) -> None:
-    """In a process of its own, so that nothing stays on the device."""
-    child = os.fork()
-    if child == 0:
-        try:
-            run()
-        except BaseException as error:
-            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-            os._exit(1)
-        os._exit(0)
-    if os.waitpid(child, 0)[1]:
-        raise SystemExit("the checkpoint could not be written")
 
 
 def _ours(given: argparse.Namespace, shared: Mapping[str, Any], folder: Path) -> list[str]:

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from methods_peer import pixels, qlora
+from methods_peer import model_inputs, qlora
 from torch import Tensor
 
-from vqlora.data.example import PROMPTS, Example, Message
-from vqlora.models.families import family_of
+from vqlora.data.example import Example
+from vqlora.inputs import precision
 from vqlora.models.load import processor_of
 from vqlora.recipe import Bits, Frames, Recipe, Schedule, ZeroShot
 from vqlora.training import evaluation_steps
@@ -45,7 +44,7 @@ def main() -> None:
     train, marks = data.splits["train"], evaluation_steps(recipe.schedule)
     for step in range(given.steps):
         model.train()
-        with _precision(device):
+        with precision(torch.device(device)):
             inputs = _inputs(model, processor, data, recipe, [train[(given.seed + step) % len(train)]], device)
             model(**inputs).loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -64,7 +63,7 @@ def captions(model: Any, processor: Any, data: Data, recipe: Recipe, split: str,
     said, clips, device = [], data.splits[split], str(model.device)
     for start in range(0, len(clips), ANSWERED):
         part = clips[start : start + ANSWERED]
-        with _precision(device):
+        with precision(torch.device(device)):
             inputs = _inputs(model, processor, data, recipe, part, device, generate=True)
             found = model.generate(**inputs, max_new_tokens=tokens, do_sample=False)
         said += processor.batch_decode(found[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
@@ -76,23 +75,9 @@ def _inputs(
     model: Any, processor: Any, data: Data, recipe: Recipe, examples: Sequence[Example], device: str,
     *, generate: bool = False,
 ) -> dict[str, Tensor]:  # fmt: skip
-    """Tokens, mask, labels and patches of the frames."""
     shown = [data.store.get(example.clips[0]) for example in examples]
-    said = [
-        (Message(role="user", text=PROMPTS["caption"]), Message(role="assistant", text=example.references["en"][0]))
-        for example in examples
-    ]
-    config = model.config
-    tokens = family_of(config.model_type).batch(
-        processor, config, [clip.times_seconds for clip in shown], said, size=recipe.frames.size, generate=generate
-    )
-    found = {name: tensor for name, tensor in tokens.items() if name != "frame_of_token"}
-    found |= pixels(processor.video_processor, shown, torch.bfloat16)
-    return {name: tensor.to(device) for name, tensor in found.items()}
-
-
-def _precision(device: str) -> AbstractContextManager[object]:
-    return torch.autocast(device.split(":")[0], torch.bfloat16) if device != "cpu" else nullcontext()
+    said = [example.conversation("en") for example in examples]
+    return model_inputs(processor, model.config, shown, said, recipe.frames.size, device, generate=generate)
 
 
 def arguments() -> argparse.ArgumentParser:

@@ -14,6 +14,9 @@ from trials import recipe
 from vqlora.cost import GIB
 from vqlora.finetune import Outcome, finetune
 from vqlora.memory_cap import cap_memory, memory_cap_gib
+from vqlora.models.bits import dense_bytes
+from vqlora.packing.pack import Pack
+from vqlora.packing.together import finetune_together
 from vqlora.planner import plan
 from vqlora.recipe import Bits, Frames, FullFineTune, Lora, Recipe, Schedule, ZeroShot
 from vqlora.record import Status
@@ -127,3 +130,14 @@ def test_a_trial_under_a_cap_is_written_with_it(tmp_path: Path) -> None:
     assert record.provenance.memory_cap_gib == 16
     assert known(record.cost.planned_train_peak_gib) > 0 and known(record.cost.planned_latency_ms) > 0
     assert memory_cap_gib("cuda") is None
+
+
+def test_a_closed_pack_gives_its_dequantised_weights_back() -> None:
+    """The next trial of the worker may need the room, and Python would keep them: packs and seats are a cycle."""
+    warm, wanted = Warm(), embedded(bits="all4")
+    pack = Pack(warm.base(wanted, "cuda"), capacity=1)
+    outcome = finetune_together(wanted, lambda _: pack, warm)
+    assert outcome.status is Status.DONE, outcome.error
+    held = torch.cuda.memory_allocated()
+    pack.close()
+    assert held - torch.cuda.memory_allocated() >= dense_bytes(pack.loaded.model) > 0

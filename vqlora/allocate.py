@@ -116,14 +116,19 @@ def first_batches(data: Data, recipe: Recipe) -> list[list[tuple[Example, int]]]
 
 def _losses(inputs: Inputs, data: Data, recipe: Recipe, probe: Adapted) -> Sequence[Callable[[], Tensor]]:
     probed = replace(inputs, adapted=probe)
-    return [partial(_loss, probed, batch) for batch in first_batches(data, recipe)]
+    return [partial(_remembering, probed, batch) for batch in first_batches(data, recipe)]
 
 
-def _loss(inputs: Inputs, batch: Sequence[tuple[Example, int]]) -> Tensor:
+def loss_of(inputs: Inputs, batch: Sequence[tuple[Example, int]], states: Sequence[Tensor]) -> Tensor:
+    """The mean loss of a batch whose clips have these vision states."""
     loaded, examples = inputs.adapted.loaded, [example for example, _ in batch]
     tokens = inputs.tokens(examples, [reference for _, reference in batch])
     with precision(loaded.device):
-        return loaded.family.loss(loaded.model, tokens, inputs.states(examples))
+        return loaded.family.loss(loaded.model, tokens, states)
+
+
+def _remembering(inputs: Inputs, batch: Sequence[tuple[Example, int]]) -> Tensor:
+    return loss_of(inputs, batch, inputs.states([example for example, _ in batch]))
 
 
 @torch.no_grad()
@@ -131,7 +136,7 @@ def _run(inputs: Inputs, data: Data, recipe: Recipe) -> None:
     for batch in first_batches(data, recipe):
         for example, _ in batch:
             inputs.states([example], fresh=True)  # through the tower too, whose inputs count
-        _loss(inputs, batch)
+        _remembering(inputs, batch)
 
 
 def _mean_entropy(data: Data) -> float:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from vqlora.adapters import Adapted
-from vqlora.allocate import first_batches
+from vqlora.allocate import first_batches, loss_of
 from vqlora.data.example import Example
 from vqlora.inputs import Inputs, precision
 from vqlora.models.budget import choose, group_bytes, groups_of, sensitivities
@@ -61,13 +61,10 @@ def best_plan(recipe: Recipe, *, budget_mib: float, device: str) -> dict[str, An
 
 def _loss(inputs: Inputs, batch: Sequence[tuple[Example, int]]) -> float:
     """Of one batch. The tower runs each time and nothing is kept: its states are those of a plan that is only tried."""
-    loaded, examples = inputs.adapted.loaded, [example for example, _ in batch]
-    tokens = inputs.tokens(examples, [reference for _, reference in batch])
+    loaded, clips = inputs.adapted.loaded, [inputs.frames(example) for example, _ in batch]
     with precision(loaded.device):
-        states = loaded.family.vision_states(
-            loaded.model, loaded.processor, [inputs.frames(example) for example in examples]
-        )
-        return loaded.family.loss(loaded.model, tokens, states).item()
+        states = loaded.family.vision_states(loaded.model, loaded.processor, clips)
+    return loss_of(inputs, batch, states).item()
 
 
 def bits_command(recipe: Recipe, *, budget_mib: float, device: str, file: Path) -> int:

@@ -6,10 +6,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vqlora.lines import one_line
 from vqlora.record_commands import add_record_commands, device_of
+
+if TYPE_CHECKING:
+    from vqlora.recipe import Recipe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -120,33 +123,31 @@ def gallery(given: argparse.Namespace) -> int:
 def allocate(given: argparse.Namespace) -> int:
     """Ranks per group of layers at a budget of parameters."""
     from vqlora.allocate import allocate_command
-    from vqlora.recipe import Bits, Frames, Recipe, Schedule, ZeroShot
 
-    recipe = Recipe(
-        base=given.base,
-        data=given.data,
-        method=ZeroShot(),
-        bits=Bits.preset(given.bits),
-        frames=Frames(budget=given.frames, size=given.size),
-        schedule=Schedule(steps=0, batch_size=given.batch_size),
-    )
+    recipe = _untrained(given, given.bits)
     return allocate_command(recipe, budget=given.budget, device=device_of(given), file=Path(given.file).expanduser())
 
 
 def bits(given: argparse.Namespace) -> int:
     """The bit plan of smallest expected loss under a budget of bytes."""
     from vqlora.bit_plan import bits_command
+
+    recipe = _untrained(given, "all16")
+    return bits_command(recipe, budget_mib=given.budget, device=device_of(given), file=Path(given.file).expanduser())
+
+
+def _untrained(given: argparse.Namespace, bits: str) -> Recipe:
+    """The base on the clips that a measuring command passes through it."""
     from vqlora.recipe import Bits, Frames, Recipe, Schedule, ZeroShot
 
-    recipe = Recipe(
+    return Recipe(
         base=given.base,
         data=given.data,
         method=ZeroShot(),
-        bits=Bits.preset("all16"),
+        bits=Bits.preset(bits),
         frames=Frames(budget=given.frames, size=given.size),
         schedule=Schedule(steps=0, batch_size=given.batch_size),
     )
-    return bits_command(recipe, budget_mib=given.budget, device=device_of(given), file=Path(given.file).expanduser())
 
 
 def _parser() -> argparse.ArgumentParser:

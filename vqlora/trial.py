@@ -122,13 +122,12 @@ def run_trial(
 ) -> Record:
     """Runs a trial and writes its record last. An error of the trial is its record, not an exception.
 
+    On several workers it is raised: the trial's driver writes it down when Ray Train has tried often enough.
+
     start: the adapter that `recipe.start` names. pack_of: gives the pack that the trial shares its steps with.
     """
     from vqlora.adapters.export import adapter_files
-    from vqlora.finetune import Outcome, finetune
-    from vqlora.packing.together import finetune_together
     from vqlora.provenance import provenance
-    from vqlora.warm import Warm
 
     trial = store.trial(asked.trial)
     number, ledger = trial.begin()
@@ -136,19 +135,7 @@ def run_trial(
     where = provenance(device, executor=executor)
     _write_start(trial, number, where, started_at)
     keeper = Keeper(trial=trial, ledger=ledger, channel=channel, steps=asked.recipe.schedule.steps)
-    plan = None
-    try:
-        plan = _plan(asked, device)
-        if pack_of is None:
-            outcome = finetune(asked.recipe, device=device, progress=keeper, warm=warm, start=start)
-        else:
-            outcome = finetune_together(asked.recipe, pack_of, warm or Warm(), keeper, start)
-    except Exception as error:  # any error of a trial is a finding of the study; the others go on
-        text = f"{type(error).__name__}: {error}"
-        if not isinstance(error, ValueError):
-            text = f"{traceback.format_exc().rstrip()}"
-        text += f" (on node {platform.node()})"  # what one node lacks, such as the data, another may have
-        outcome = Outcome(status=Status.FAILED, error=text)
+    plan, outcome = _ran(asked, keeper, device=device, warm=warm, start=start, pack_of=pack_of)
     ledger.close_part()
     if plan is not None:
         outcome = replace(outcome, cost=_with_plan(outcome, plan, asked))
@@ -160,6 +147,39 @@ def run_trial(
     trial.write_record(record)
     trial.drop_states()
     return record
+
+
+def _ran(
+    asked: Asked,
+    keeper: Keeper,
+    *,
+    device: str,
+    warm: Warm | None,
+    start: bytes | None,
+    pack_of: Callable[[Recipe], Pack] | None,
+) -> tuple[Plan | None, Outcome]:
+    """What was planned of the trial and what came of it; an error is an outcome, unless there are several workers."""
+    from vqlora.finetune import Outcome, finetune
+    from vqlora.packing.together import finetune_together
+    from vqlora.training import world
+    from vqlora.warm import Warm
+
+    plan, ranks = None, world()[1]
+    try:
+        plan = _plan(asked, device)
+        if pack_of is None:
+            outcome = finetune(asked.recipe, device=device, progress=keeper, warm=warm, start=start)
+        else:
+            outcome = finetune_together(asked.recipe, pack_of, warm or Warm(), keeper, start)
+    except Exception as error:  # any error of a trial is a finding of the study; the others go on
+        if ranks > 1:  # it may be the death of another worker, after which Ray Train starts them all again
+            raise
+        text = f"{type(error).__name__}: {error}"
+        if not isinstance(error, ValueError):
+            text = f"{traceback.format_exc().rstrip()}"
+        text += f" (on node {platform.node()})"  # what one node lacks, such as the data, another may have
+        outcome = Outcome(status=Status.FAILED, error=text)
+    return plan, outcome
 
 
 def close_trial(asked: Asked, store: StudyStore, *, status: Status, error: str | None, executor: str) -> Record:

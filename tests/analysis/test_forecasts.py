@@ -115,7 +115,7 @@ def test_a_peak_at_other_bits_is_predicted_from_the_one_at_sixteen():
     for rank in range(1, 7):
         for schemes, size in (({}, 4 * GIB), ({"text": "nf4"}, GIB)):
             peak = size / GIB + 0.5 * rank
-            records.append(costing(f"{rank}{schemes}", schemes, size, rank=rank, train_peak_gib=peak))
+            records.append(costing(f"{rank}-{size}", schemes, size, rank=rank, train_peak_gib=peak))
     found = held(records, predictions.OTHER_BITS, records[0].provenance.device)
     assert found.predicted == pytest.approx(found.measured) and len(found.names) == 6
     assert found.order.spearman == pytest.approx(1) and found.scale.slope == pytest.approx(1)

@@ -83,7 +83,9 @@ def load(base: str, bits: Bits, device: str) -> Loaded:
     model, checkpoint = meta_model(base), None
     if not base.startswith("random:"):
         checkpoint = open_checkpoint(base_path(base))
-        model.generation_config = generation_of(checkpoint.folder) or model.generation_config
+        settings = generation_of(checkpoint.folder)
+        if settings is not None:  # dual encoders generate nothing and have none
+            model.generation_config = settings
     wanted = layer_bits(model, family.model_type, bits)
     _materialise(model, family, bits, target, dtype, checkpoint)
     settle(model)

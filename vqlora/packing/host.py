@@ -89,7 +89,8 @@ def work(config: Mapping[str, Any]) -> None:
     threads: list[threading.Thread] = []
     while True:
         threads = [thread for thread in threads if thread.is_alive()]
-        if not threads:
+        if not threads and shared is not None:
+            shared.close()
             shared = key = None
         order, plain = "wait", None
         if len(threads) < (shared.room() if shared else 1):
@@ -125,6 +126,11 @@ class Shared:
         with self._lock:
             self._pack = self._pack or Pack(self._warm.base(recipe, self._device), capacity=self._capacity)
             return self._pack
+
+    def close(self) -> None:
+        """The next pack has the device to itself."""
+        if self._pack is not None:
+            self._pack.close()
 
     def room(self) -> int:
         """How many trials may run at once: on a GPU one until it was probed, then as many as fit."""

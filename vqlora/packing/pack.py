@@ -80,6 +80,12 @@ class Pack:
             self._dense = dense_copies(self.loaded.model, free / 2)
         return multiply_dense(self._dense)
 
+    def close(self) -> None:
+        """Gives the dequantised weights back; packs and seats are a cycle, so Python would keep them for a while."""
+        self._dense = None
+        if self.loaded.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def room(self) -> int:
         """How many trials fit on the GPU by the costliest probe so far, beside the dequantised weights; 1 before it."""
         peaks = [probe.peak_bytes for probe in list(self.costs.values()) if probe.peak_bytes]
