@@ -140,13 +140,22 @@ class Learner:
     def __init__(self, model: Any, rate: float):
         self.rate, self.parameters = rate, list(model.parameters())
         self.masters = [parameter.detach().float().clone().requires_grad_() for parameter in self.parameters]
-        self.optimizer = torch.optim.AdamW(self.masters, lr=rate, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY)
+        self.gradients = [torch.zeros_like(master) for master in self.masters]
+        self.optimizer = torch.optim.AdamW(
+            self.masters, lr=rate, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY, fused=True
+        )
 
     def step(self, share_of_rate: float) -> None:
         """One update at this share of the peak rate; clears the gradients."""
-        for master, parameter in zip(self.masters, self.parameters, strict=True):
-            master.grad = None if parameter.grad is None else parameter.grad.float()
-            parameter.grad = None
+        used = [
+            (parameter, copy, master)
+            for parameter, copy, master in zip(self.parameters, self.gradients, self.masters, strict=True)
+            if parameter.grad is not None
+        ]
+        torch._foreach_copy_([copy for _, copy, _ in used], [parameter.grad for parameter, _, _ in used])
+        self.optimizer.zero_grad(set_to_none=True)
+        for parameter, copy, master in used:
+            master.grad, parameter.grad = copy, None
         torch.nn.utils.clip_grad_norm_(self.masters, CLIP_NORM)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * share_of_rate
@@ -238,7 +247,7 @@ def main() -> None:
     parser.add_argument("name", choices=("videollama", "flamingo"))
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--minutes", type=float, help="shorten the run to about this long")
-    parser.add_argument("--batch", type=int, default=512, help="clips per step")
+    parser.add_argument("--batch", type=int, default=256, help="clips per step")
     parser.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--captions-first", type=int, default=1500, metavar="STEPS", help="before all tasks are mixed")
