@@ -87,14 +87,17 @@ class Slot:
 
 
 class Stack:
-    """The adapters of up to K trials: weights, gradients and both AdamW moments as one [K, P] buffer each."""
+    """The adapters of K trials: weights, gradients and both AdamW moments as one [K, P] buffer each.
+
+    The buffers grow with every trial that finds no free place, so that a lone one pays for itself only.
+    """
 
     def __init__(
-        self, model: nn.Module, capacity: int, *, by_frame: Callable[[str], bool], dtype: torch.dtype = torch.float32
+        self, model: nn.Module, *, by_frame: Callable[[str], bool], dtype: torch.dtype = torch.float32
     ) -> None:
-        self.model, self.capacity, self._by_frame = model, capacity, by_frame
+        self.model, self._by_frame = model, by_frame
         self.device, self.dtype = next(model.parameters()).device, dtype
-        self.slots: list[Slot | None] = [None] * capacity
+        self.slots: list[Slot | None] = []
         self.layers: dict[str, PackedLinear] = {}
         self._places: dict[str, tuple[slice, tuple[int, int]]] = {}
         self.weights = self.gradients = self.first = self.second = self._buffer(0)
@@ -104,6 +107,8 @@ class Stack:
     @torch.no_grad()
     def join(self, slot: Slot, state: Mapping[str, Tensor]) -> int:
         """Gives a trial a place, with these weights ('LAYER.lora_A.weight', ...); its number."""
+        if None not in self.slots:
+            self.slots.append(None)
         number = self.slots.index(None)
         self._make_room(slot)
         for buffer in (self.weights, self.gradients, self.first, self.second):
@@ -186,23 +191,20 @@ class Stack:
     # ---- buffers ------------------------------------------------------------------------------------------------
 
     def _make_room(self, slot: Slot) -> None:
-        """Lays the buffers out anew if this trial has a layer or a rank that they have no room for."""
+        """Lays the buffers out anew if they have no place for this trial, or no room for a layer or a rank of it."""
         ranks = {name: layer.a.shape[1] for name, layer in self.layers.items() if layer.a is not None}
         wanted = ranks | {name: max(rank, ranks.get(name, 0)) for name, rank in slot.ranks.items()}
-        if wanted == ranks and self.weights.shape[1]:
+        if wanted == ranks and len(self.weights) == len(self.slots):
             return
-        kept = {
-            number: [self._copies(number, buffer) for buffer in (self.weights, self.first, self.second)]
+        before = {
+            number: [self.views(number, buffer) for buffer in (self.weights, self.first, self.second)]
             for number, there in enumerate(self.slots)
             if there is not None
         }
         self._lay_out(wanted)
-        for number, states in kept.items():
+        for number, states in before.items():
             for buffer, state in zip((self.weights, self.first, self.second), states, strict=True):
                 self.write(number, state, buffer)
-
-    def _copies(self, number: int, buffer: Tensor) -> dict[str, Tensor]:
-        return {name: view.clone() for name, view in self.views(number, buffer).items()}
 
     def _lay_out(self, ranks: Mapping[str, int]) -> None:
         self._places, end = {}, 0
@@ -235,7 +237,7 @@ class Stack:
         return leaf
 
     def _buffer(self, values: int) -> Tensor:
-        return torch.zeros(self.capacity, values, device=self.device, dtype=self.dtype)
+        return torch.zeros(len(self.slots), values, device=self.device, dtype=self.dtype)
 
 
 def slot_of(ranks: Mapping[str, int], method: Any) -> Slot:
