@@ -69,6 +69,9 @@ class Isolated:
     def failure(self) -> str | None:
         """Nothing ends all trials at once: each has its own run, with bounds of its own."""
 
+    def taken(self) -> int | None:
+        """Every trial that Tune started has workers of its own."""
+
     def drop(self, trial: str) -> None:
         """Tune's scheduler stopped this trial: Tune kills its driver, and Train's cleaner gives the workers back."""
 

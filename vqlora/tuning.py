@@ -82,6 +82,7 @@ def tune_study(
             label=f"{study.name}/{study.version}",
             on_drop=executor.drop,
             failure=executor.failure,
+            taken=executor.taken,
             start_limit=runtime.start_limit_seconds,
         )
         with groups_taken_back(), executor:
