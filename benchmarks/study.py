@@ -2,9 +2,10 @@
 
 Question: what does `make study` take, where does the time go, and does it say the same as the isolated executor on the
 same commit? Both sides are the command that a user types, each with an empty storage and an empty cache of clips.
-`outside` is the wall time that no trial accounts for (start of Ray and of workers, imports, closing); of a trial's own
-seconds `steps` is training alone, the rest is validation, test and the measurement of latency. `step_arithmetic_s` is
-the least that the steps could take here: their FLOPs, as counted, at the rate of this machine's fp32 products.
+`outside_s` is the wall time in which no trial ran (start of Ray and of workers, imports, closing, the report). Trials
+run side by side, one a core, so their own seconds add up to more than the wall time: of these `steps_s` is training
+alone, the rest is validation, test and the measurement of latency. `step_arithmetic_s` is the least wall time that the
+steps could take here: their FLOPs, as counted, at the rate of this machine's fp32 products on all cores.
 Scores are compared trial by trial.
 Command: python benchmarks/study.py [--executors packed isolated] [--study studies/rank_bits.py] [-- options of it]
 """
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -76,12 +78,26 @@ def shares(seconds: float, records: list[Record], rate: float) -> dict[str, floa
     return {
         "seconds": seconds,
         "trials": len(records),
-        "outside_s": seconds - inside,
+        "outside_s": seconds - covered(records),
         "trial_median_s": statistics.median(record.cost.device_seconds or 0.0 for record in records),
         "steps_s": steps,
         "other_of_trials_s": inside - steps,
         "step_arithmetic_s": flops / rate,
     }
+
+
+def covered(records: list[Record]) -> float:
+    """Seconds in which at least one trial ran, from its start to its record; both are known to the second."""
+    spans = sorted(
+        (datetime.fromisoformat(one.started_at).timestamp(), datetime.fromisoformat(one.ended_at).timestamp())
+        for one in records
+        if one.started_at and one.ended_at
+    )
+    total, until = 0.0, 0.0
+    for start, end in spans:
+        total += max(0.0, end - max(start, until))
+        until = max(until, end)
+    return total
 
 
 def compared(packed_s: float, isolated_s: float, packed: dict[str, Record], isolated: dict[str, Record]) -> Any:
