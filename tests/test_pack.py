@@ -204,6 +204,28 @@ def test_a_stack_holds_as_many_places_as_trials_and_gives_a_free_one_away_again(
     assert all(torch.equal(view, state[name]) for name, view in stack.views(2).items())
 
 
+def test_a_trial_that_finds_no_room_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    stack, model = stack_of((2, 1))
+    large, _ = stack_of((2, 1, 4))
+    third, wanted = large.slots[2], {name: view.clone() for name, view in large.views(2).items()}
+    assert third is not None
+
+    def full(*_: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("no room")
+
+    with monkeypatch.context() as patched, pytest.raises(torch.OutOfMemoryError):
+        patched.setattr(Stack, "_moved", full)
+        stack.join(third, wanted)
+    train(stack, model, (0, 1), steps=3)
+    assert stack.join(third, wanted) == 2
+    alone, alone_model = stack_of((2, 1))
+    train(alone, alone_model, (0, 1), steps=3)
+    for place in (0, 1):
+        near = zip(stack.views(place).values(), alone.views(place).values(), strict=True)
+        assert all(torch.allclose(own, other, rtol=1e-12) for own, other in near)
+    assert all(torch.equal(view, wanted[name]) for name, view in stack.views(2).items())
+
+
 def test_in_fp64_twenty_steps_side_by_side_are_those_of_each_alone() -> None:
     stack, model = stack_of((1, 2, 4, 3))
     train(stack, model, (0, 1, 2, 3), steps=20)
