@@ -30,7 +30,7 @@ PACKED_ONLY = ("hosts", "board")
 # Executor, trials that share steps, seeds of the study, longest quiet between two kills in seconds.
 MODES = {
     "turns": ("packed", 1, 2, 12.0),
-    "together": ("packed", 2, 2, 12.0),
+    "together": ("packed", 2, 2, 5.0),  # all its trials begin at once and end soon
     "isolated": ("isolated", 1, 1, 12.0),  # a trial pays its start anew, so there are fewer
 }
 APPEAR_SECONDS = 90.0  # a victim or a trial that isn't there yet is waited for

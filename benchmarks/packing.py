@@ -130,7 +130,7 @@ def _plain_inputs(loaded: Loaded, warm: Warm, data: Data, wanted: Recipe) -> Inp
 def packed(loaded: Loaded, warm: Warm, data: Data, wanted: Recipe, trials: int) -> dict[str, Any]:
     """The median step of so many trials in one pack, as the first of their threads sees it."""
     before = torch.cuda.memory_allocated() if loaded.device.type == "cuda" else 0
-    pack, joined, seconds, held = Pack(loaded, capacity=trials), [], [], []
+    pack, joined, seconds, held = Pack(loaded), [], [], []
 
     def trial(seed: int) -> None:
         seat = pack.enter(wanted.method, seed=seed)

@@ -3,9 +3,9 @@
 Question: is the page of a large study still made while one waits, and usable at once? Records are drawn from a known
 truth (`tests/analysis/known_truth.py`) in the committed form. 2,000 trials have per-clip scores of 16 clips in each
 split, 20,000 have none. Seconds and peak memory are those of `python -m analysis report` as a process of its own; the
-first plot is drawn in headless Chromium from a fresh profile, counted from the start of the page's loading. There is
-no peer that makes such a page: `goal` is the bound it has to meet, `ratio` the goal over what was measured (above 1 is
-met).
+first plot is drawn in headless Chromium from a fresh profile, counted from the start of the page's loading (median of
+5 openings). There is no peer that makes such a page: `goal` is the bound it has to meet, `ratio` the goal over what was
+measured (above 1 is met).
 Command: python benchmarks/report.py
 """
 
@@ -20,6 +20,7 @@ import os
 import platform
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,7 @@ ROOT = Path(__file__).parents[1]
 RESULT = Path(__file__).parent / "results" / "report.json"
 PLACES = ("all", "text", "vision", "attention", "mlp")
 GOALS = {(2000, "size_mb"): 6.0, (2000, "first_plot_s"): 2.0, (20_000, "seconds"): 20.0, (20_000, "peak_gib"): 1.0}
+OPENINGS = 5
 TELL = """<script>
 const wait = setInterval(() => {
   const ms = document.documentElement.dataset.firstPlotMs;
@@ -80,7 +82,7 @@ def measure(folder: Path, trials: int, clips: int) -> dict[str, float]:
         "seconds": seconds,
         "peak_gib": usage.ru_maxrss / 2**20,
         "size_mb": size,
-        "first_plot_s": first_plot_seconds(page, folder),
+        "first_plot_s": statistics.median(first_plot_seconds(page, folder, opening) for opening in range(OPENINGS)),
     }
 
 
@@ -109,7 +111,7 @@ def draw_records(path: Path, trials: int, clips: int) -> None:
         path.with_suffix(".examples.jsonl.gz").write_bytes(gzip.compress("".join(examples).encode()))
 
 
-def first_plot_seconds(page: Path, folder: Path) -> float:
+def first_plot_seconds(page: Path, folder: Path, opening: int) -> float:
     """The page itself reports to a server on the loopback address, for which its policy is taken off."""
     told: list[float] = []
     heard = threading.Event()
@@ -129,7 +131,7 @@ def first_plot_seconds(page: Path, folder: Path) -> float:
     copy = page.with_name(f"told-{page.name}")
     text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text())
     copy.write_text(text + TELL.replace("PORT", str(server.server_port)))
-    browser = open_browser(copy, folder / f"profile-{page.stem}")
+    browser = open_browser(copy, folder / f"profile-{page.stem}-{opening}")
     try:
         assert heard.wait(120), "no plot was drawn within two minutes"
     finally:

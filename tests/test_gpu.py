@@ -13,7 +13,7 @@ from trials import recipe
 
 from vqlora.cost import GIB
 from vqlora.finetune import Outcome, finetune
-from vqlora.memory_cap import cap_memory, memory_cap_gib
+from vqlora.memory_cap import cap_memory, free_bytes, memory_cap_gib
 from vqlora.models.bits import dense_bytes
 from vqlora.packing.pack import Pack
 from vqlora.packing.together import finetune_together
@@ -124,6 +124,7 @@ def test_a_trial_under_a_cap_is_written_with_it(tmp_path: Path) -> None:
     cap_memory(16)
     try:
         _, record = keep_trial(tmp_path, embedded(), device="cuda")
+        assert 0 < free_bytes(torch.device("cuda")) < 16 * GIB
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert record.status is Status.DONE, record.error
@@ -135,7 +136,7 @@ def test_a_trial_under_a_cap_is_written_with_it(tmp_path: Path) -> None:
 def test_a_closed_pack_gives_its_dequantised_weights_back() -> None:
     """The next trial of the worker may need the room, and Python would keep them: packs and seats are a cycle."""
     warm, wanted = Warm(), embedded(bits="all4")
-    pack = Pack(warm.base(wanted, "cuda"), capacity=1)
+    pack = Pack(warm.base(wanted, "cuda"))
     outcome = finetune_together(wanted, lambda _: pack, warm)
     assert outcome.status is Status.DONE, outcome.error
     held = torch.cuda.memory_allocated()

@@ -40,7 +40,7 @@ MIXED = (
 
 
 def run_together(recipes: Sequence[Recipe], progress: Sequence[Kept] | None = None) -> list[Outcome]:
-    pack = Pack(WARM.base(recipes[0], "cpu"), capacity=len(recipes))
+    pack = Pack(WARM.base(recipes[0], "cpu"))
     keepers = progress or [Kept() for _ in recipes]
     with ThreadPoolExecutor(len(recipes)) as threads:
         waiting = [
@@ -108,7 +108,7 @@ def test_a_trial_goes_on_alone_from_a_state_of_a_pack_and_in_a_pack_from_a_state
     assert distance(resumed, whole) < 1e-3
     in_pack = Kept(break_after=4)
     with ThreadPoolExecutor(1) as threads, pytest.raises(KeyboardInterrupt):
-        pack = Pack(WARM.base(one, "cpu"), capacity=1)
+        pack = Pack(WARM.base(one, "cpu"))
         threads.submit(finetune_together, one, lambda _: pack, WARM, in_pack).result()
     assert in_pack.state is not None and in_pack.state["step"] == 3
     assert distance(finetune(one, device="cpu", progress=Kept(state=in_pack.state), warm=WARM), whole) < 1e-3
@@ -124,7 +124,7 @@ def test_an_error_of_one_trial_is_its_own() -> None:
                 raise ZeroDivisionError("a bug of this trial")
             super().report(row)
 
-    pack = Pack(WARM.base(broken, "cpu"), capacity=3)
+    pack = Pack(WARM.base(broken, "cpu"))
     with ThreadPoolExecutor(3) as threads:
         bad = threads.submit(finetune_together, broken, lambda _: pack, WARM, Torn())
         good = [threads.submit(finetune_together, one, lambda _: pack, WARM, Kept()) for one in MIXED[:2]]
@@ -162,7 +162,7 @@ def test_out_of_memory_halves_the_pack_and_only_what_does_not_fit_alone_is_out_o
 def stack_of(ranks: Sequence[int]) -> tuple[Stack, nn.Module]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(NARROW, WIDE), nn.Tanh(), nn.Linear(WIDE, NARROW)).double().requires_grad_(False)
-    stack = Stack(model, len(ranks), by_frame=lambda name: False, dtype=torch.float64)
+    stack = Stack(model, by_frame=lambda name: False, dtype=torch.float64)
     for place, rank in enumerate(ranks):
         names = ("0", "2") if place != 1 else ("2",)  # the second trial leaves the first layer alone
         slot = Slot(ranks=dict.fromkeys(names, rank), scales=dict.fromkeys(names, 0.5 * (place + 1)))
@@ -188,6 +188,42 @@ def train(stack: Stack, model: nn.Module, slots: Sequence[int], *, steps: int, p
         losses.sum().backward()
         for slot in slots:
             stack.update(slot, rate=1e-2 * (slot + 1), decay=0.1, clip=0.5 + slot)
+
+
+def test_a_stack_holds_as_many_places_as_trials_and_gives_a_free_one_away_again() -> None:
+    stack, _ = stack_of((4,))
+    alone = stack.weights.numel()
+    stack, _ = stack_of((4, 4, 4))
+    assert (len(stack.weights), stack.weights.numel()) == (3, 3 * alone)
+    state = {name: view.clone() for name, view in stack.views(2).items()}
+    moved = stack.slots[1]
+    assert moved is not None
+    stack.leave(1)
+    assert stack.join(moved, {name: torch.ones_like(view) for name, view in state.items() if name[0] == "2"}) == 1
+    assert len(stack.weights) == 3
+    assert all(torch.equal(view, state[name]) for name, view in stack.views(2).items())
+
+
+def test_a_trial_that_finds_no_room_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    stack, model = stack_of((2, 1))
+    large, _ = stack_of((2, 1, 4))
+    third, wanted = large.slots[2], {name: view.clone() for name, view in large.views(2).items()}
+    assert third is not None
+
+    def full(*_: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("no room")
+
+    with monkeypatch.context() as patched, pytest.raises(torch.OutOfMemoryError):
+        patched.setattr(Stack, "_moved", full)
+        stack.join(third, wanted)
+    train(stack, model, (0, 1), steps=3)
+    assert stack.join(third, wanted) == 2
+    alone, alone_model = stack_of((2, 1))
+    train(alone, alone_model, (0, 1), steps=3)
+    for place in (0, 1):
+        near = zip(stack.views(place).values(), alone.views(place).values(), strict=True)
+        assert all(torch.allclose(own, other, rtol=1e-12) for own, other in near)
+    assert all(torch.equal(view, wanted[name]) for name, view in stack.views(2).items())
 
 
 def test_in_fp64_twenty_steps_side_by_side_are_those_of_each_alone() -> None:

@@ -307,4 +307,10 @@ def test_the_metrics_of_a_study_are_what_happened(packed: str) -> None:
     shown = tally.metrics(3600)
     assert set(shown) == set(METRICS) and set(rows) == {"done"}
     assert shown["vqlora_best_score"] == 1.0 and shown["vqlora_trials_running"] == 1.0
+    tally.started |= {"e", "f"}
+    assert tally.running == 3  # each on workers of its own
+    tally.taken = 2
+    assert tally.running == 2  # the third waits for a place
+    tally.finished |= {name: {"status": "done"} for name in ("d", "e", "f")}
+    assert tally.running == 0
     assert shown["vqlora_device_hours"] == 2.0 and shown["vqlora_trials_out_of_memory"] == 1.0

@@ -52,7 +52,7 @@ def test_the_best_mean_on_validation_is_chosen_and_an_edge_is_named() -> None:
 
 
 def test_the_methods_study_gives_every_method_five_rates_and_two_seeds() -> None:
-    study = runpy.run_path(str(Path(__file__).parents[1] / "studies" / "methods.py"))["study"]
+    study = runpy.run_path(str(Path(__file__).parents[1] / "studies" / "baselines.py"))["study"]
     asked = expand(study)
     counts: dict[str, set[tuple[float, int]]] = {}
     for one in asked:

@@ -69,47 +69,22 @@ class Isolated:
     def failure(self) -> str | None:
         """Nothing ends all trials at once: each has its own run, with bounds of its own."""
 
+    def taken(self) -> int | None:
+        """Every trial that Tune started has workers of its own."""
+
     def drop(self, trial: str) -> None:
         """Tune's scheduler stopped this trial: Tune kills its driver, and Train's cleaner gives the workers back."""
 
 
 def drive(config: Mapping[str, Any]) -> None:
     """One trial's driver. Runs in Tune's actor; no model is loaded here."""
-    from ray.train.torch import TorchConfig, TorchTrainer
-    from ray.tune.integration.ray_train import TuneReportCallback
-
-    plan = config["plan"]
+    plan, stale = config["plan"], config["stale"]
     once(plan["extend"])
     asked = asked_from_json(config["asked"])
-    devices = Devices(**plan["devices"])
     limit_starts(plan["start_limit"])
     store = study_store(plan["storage"], asked.study, asked.version)
-    trial, stale = store.trial(asked.trial), config["stale"]
-    name = _run_name(asked, stale)
-    trainer = TorchTrainer(
-        train,
-        train_loop_config={
-            "asked": config["asked"],
-            "stale": stale,
-            "storage": plan["storage"],
-            "is_gpu": devices.is_gpu,
-            "memory_cap_gib": plan["memory_cap_gib"],
-            "extend": plan["extend"],
-        },
-        torch_config=TorchConfig(backend="nccl" if devices.is_gpu else "gloo"),
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=plan["workers"], use_gpu=devices.is_gpu, resources_per_worker=devices.per_worker
-        ),
-        run_config=ray.train.RunConfig(
-            name=name,
-            storage_path=plan["files"],
-            failure_config=ray.train.FailureConfig(
-                max_failures=plan["max_failures"], controller_failure_limit=CONTROLLER_RETRIES
-            ),
-            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
-            callbacks=[TuneReportCallback()],
-        ),
-    )
+    trial, name = store.trial(asked.trial), _run_name(asked, stale)
+    trainer = _trainer(config, name)
     try:
         if trial.newer_record(stale) is None:  # else a driver before this one was killed when all was done
             trainer.fit()
@@ -124,6 +99,35 @@ def drive(config: Mapping[str, Any]) -> None:
     assert record is not None, "run_trial writes a record or the run fails"
     store.place.inside("_ray").remove_folder(name)
     tune.report(values(record))
+
+
+def _trainer(config: Mapping[str, Any], name: str) -> Any:
+    """The trial's Ray Train run, under this name."""
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    plan = config["plan"]
+    devices = Devices(**plan["devices"])
+    failures = ray.train.FailureConfig(max_failures=plan["max_failures"], controller_failure_limit=CONTROLLER_RETRIES)
+    return TorchTrainer(
+        train,
+        train_loop_config={
+            **{part: config[part] for part in ("asked", "stale")},
+            **{part: plan[part] for part in ("storage", "memory_cap_gib", "extend")},
+            "is_gpu": devices.is_gpu,
+        },
+        torch_config=TorchConfig(backend="nccl" if devices.is_gpu else "gloo"),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=plan["workers"], use_gpu=devices.is_gpu, resources_per_worker=devices.per_worker
+        ),
+        run_config=ray.train.RunConfig(
+            name=name,
+            storage_path=plan["files"],
+            failure_config=failures,
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
+            callbacks=[TuneReportCallback()],
+        ),
+    )
 
 
 def train(config: Mapping[str, Any]) -> None:

@@ -35,3 +35,10 @@ def usable_bytes(device: torch.device) -> float:
     index = torch.cuda.current_device() if device.index is None else device.index  # torch wants a number here
     share = torch.cuda.get_per_process_memory_fraction(index)
     return share * torch.cuda.get_device_properties(index).total_memory
+
+
+def free_bytes(device: torch.device) -> float:
+    """Of a GPU's memory what this process may still take: what nobody has, and no more than the cap leaves."""
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    left = usable_bytes(device) - torch.cuda.memory_allocated(device)
+    return min(torch.cuda.mem_get_info(device)[0] + cached, left)

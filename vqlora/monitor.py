@@ -36,7 +36,10 @@ PLAIN_SECONDS = 15.0  # between lines where the output is no terminal
 
 @dataclass(kw_only=True)
 class Tally:
-    """Counts of one launch. finished: last rows by trial, `known` of them from before it; workers: devices held."""
+    """Counts of one launch. finished: last rows by trial, `known` of them from before it; workers: devices held.
+
+    taken: trials that warm workers have, as last heard; None where each that Tune started has workers of its own.
+    """
 
     asked: int
     objective: Objective
@@ -44,6 +47,7 @@ class Tally:
     finished: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     started: set[str] = field(default_factory=set)
     known: int = 0
+    taken: int | None = None
 
     def count(self, status: Status) -> int:
         """How many trials ended so."""
@@ -60,8 +64,9 @@ class Tally:
 
     @property
     def running(self) -> int:
-        """Trials on a device; with warm workers one more is under way to its turn."""
-        return min(self.workers, len(self.started - self.finished.keys()))
+        """Trials on a device; others that were started wait for a warm worker to take them."""
+        started = len(self.started - self.finished.keys())
+        return started if self.taken is None else min(self.taken, started)
 
     def seconds_left(self, elapsed: float) -> float | None:
         """At the rate of this launch so far; None before its first trial ended."""
@@ -96,7 +101,8 @@ class Tally:
 
 class Monitor(tune.Callback):
     """Watches a study from Tune's loop. on_drop: called with a trial that the scheduler stopped; failure: asked now and
-    then why no trial can run any more; start_limit: seconds within which the first trial must start.
+    then why no trial can run any more; taken: and for `Tally.taken`; start_limit: seconds within which the first trial
+    must start.
 
     asked: {trial: its config} of all that Tune started. ends_study: why no trial can run any more, else None.
     """
@@ -108,11 +114,12 @@ class Monitor(tune.Callback):
         label: str,
         on_drop: Callable[[str], None],
         failure: Callable[[], str | None],
+        taken: Callable[[], int | None],
         start_limit: float,
         stream: TextIO | None = None,
     ) -> None:
         self.tally, self._on_drop, self._stream = tally, on_drop, stream or sys.stdout
-        self._failure, self._start_limit = failure, start_limit
+        self._failure, self._taken, self._start_limit = failure, taken, start_limit
         self.asked: dict[str, Mapping[str, Any]] = {}
         self.ends_study: str | None = None
         self._gauges = {name: Gauge(name, description=text, tag_keys=("study",)) for name, text in METRICS.items()}
@@ -129,6 +136,7 @@ class Monitor(tune.Callback):
         if now - self._looked >= LOOK_SECONDS:
             self._looked = now
             self.ends_study = self.ends_study or self._failure()
+            self.tally.taken = self._taken()
             if not self.tally.started and now - self._start > self._start_limit:
                 self.ends_study = f"no trial's driver could start for {self._start_limit:.0f} s; {STARVED}"
         if now - self._shown >= (REFRESH_SECONDS if self._stream.isatty() else PLAIN_SECONDS):

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from vqlora.optimizers import BETAS, EPSILON
 
+Places = dict[str, tuple[slice, tuple[int, int]]]  # of 'LAYER.lora_A': the values of a trial's row, and their shape
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -87,23 +89,29 @@ class Slot:
 
 
 class Stack:
-    """The adapters of up to K trials: weights, gradients and both AdamW moments as one [K, P] buffer each."""
+    """The adapters of K trials: weights, gradients and both AdamW moments as one [K, P] buffer each.
+
+    The buffers grow with every trial that finds no free place, so that a lone one pays for itself only.
+    """
 
     def __init__(
-        self, model: nn.Module, capacity: int, *, by_frame: Callable[[str], bool], dtype: torch.dtype = torch.float32
+        self, model: nn.Module, *, by_frame: Callable[[str], bool], dtype: torch.dtype = torch.float32
     ) -> None:
-        self.model, self.capacity, self._by_frame = model, capacity, by_frame
+        self.model, self._by_frame = model, by_frame
         self.device, self.dtype = next(model.parameters()).device, dtype
-        self.slots: list[Slot | None] = [None] * capacity
+        self.slots: list[Slot | None] = []
         self.layers: dict[str, PackedLinear] = {}
-        self._places: dict[str, tuple[slice, tuple[int, int]]] = {}
-        self.weights = self.gradients = self.first = self.second = self._buffer(0)
+        self._places: Places = {}
+        empty = torch.zeros(0, 0, device=self.device, dtype=dtype)
+        self.weights = self.gradients = self.first = self.second = empty
 
     # ---- membership ---------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def join(self, slot: Slot, state: Mapping[str, Tensor]) -> int:
         """Gives a trial a place, with these weights ('LAYER.lora_A.weight', ...); its number."""
+        if None not in self.slots:
+            self.slots.append(None)
         number = self.slots.index(None)
         self._make_room(slot)
         for buffer in (self.weights, self.gradients, self.first, self.second):
@@ -149,17 +157,11 @@ class Stack:
         """One trial's tensors by name, unpadded, as they lie in the weights or another buffer."""
         slot, buffer = self.slots[number], self.weights if buffer is None else buffer
         assert slot is not None
-        out = {}
-        for name, rank in slot.ranks.items():
-            for kind in ("lora_A", "lora_B"):
-                place, shape = self._places[f"{name}.{kind}"]
-                whole = buffer[number, place].view(shape)
-                out[f"{name}.{kind}.weight"] = whole[:rank] if kind == "lora_A" else whole[:, :rank]
-        return out
+        return _views(slot, buffer[number], self._places)
 
-    def write(self, number: int, state: Mapping[str, Tensor], buffer: Tensor | None = None) -> None:
-        """Takes tensors over into one trial's views."""
-        for name, view in self.views(number, buffer).items():
+    def write(self, number: int, state: Mapping[str, Tensor]) -> None:
+        """Takes tensors over as one trial's weights."""
+        for name, view in self.views(number).items():
             view.copy_(state[name])
 
     # ---- steps --------------------------------------------------------------------------------------------------
@@ -186,39 +188,48 @@ class Stack:
     # ---- buffers ------------------------------------------------------------------------------------------------
 
     def _make_room(self, slot: Slot) -> None:
-        """Lays the buffers out anew if this trial has a layer or a rank that they have no room for."""
+        """Lays the buffers out anew if they have no place for this trial, or no room for a layer or a rank of it."""
         ranks = {name: layer.a.shape[1] for name, layer in self.layers.items() if layer.a is not None}
         wanted = ranks | {name: max(rank, ranks.get(name, 0)) for name, rank in slot.ranks.items()}
-        if wanted == ranks and self.weights.shape[1]:
+        if wanted == ranks and len(self.weights) == len(self.slots):
             return
-        kept = {
-            number: [self._copies(number, buffer) for buffer in (self.weights, self.first, self.second)]
-            for number, there in enumerate(self.slots)
-            if there is not None
-        }
         self._lay_out(wanted)
-        for number, states in kept.items():
-            for buffer, state in zip((self.weights, self.first, self.second), states, strict=True):
-                self.write(number, state, buffer)
-
-    def _copies(self, number: int, buffer: Tensor) -> dict[str, Tensor]:
-        return {name: view.clone() for name, view in self.views(number, buffer).items()}
 
     def _lay_out(self, ranks: Mapping[str, int]) -> None:
-        self._places, end = {}, 0
-        for name, rank in ranks.items():
+        """Nothing changes before all is there in the new layout: it may not fit."""
+        places = self._placed(ranks)
+        moved = [self._moved(buffer, places) for buffer in (self.weights, self.first, self.second)]
+        self._places, (self.weights, self.first, self.second) = places, moved
+        self.gradients = torch.zeros_like(self.weights)
+        for name in ranks:
             if name not in self.layers:
                 self.layers[name] = PackedLinear(self.model.get_submodule(name), by_frame=self._by_frame(name))
                 self.model.set_submodule(name, self.layers[name])
-            layer = self.layers[name]
-            for kind, shape in (("lora_A", (rank, layer.in_features)), ("lora_B", (layer.out_features, rank))):
-                start, end = end, end + shape[0] * shape[1]
-                self._places[f"{name}.{kind}"] = (slice(start, end), shape)
-        self.weights, self.gradients, self.first, self.second = (self._buffer(end) for _ in range(4))
         for name, layer in self.layers.items():
             layer.a, layer.b = (self._leaf(f"{name}.{kind}") for kind in ("lora_A", "lora_B"))
             own = [slot.scales.get(name, 0.0) if slot else 0.0 for slot in self.slots]
             layer.scale = torch.tensor(own, device=self.device, dtype=self.dtype)
+
+    def _placed(self, ranks: Mapping[str, int]) -> Places:
+        """Where each tensor is to lie in a trial's values."""
+        places, end = {}, 0
+        for name, rank in ranks.items():
+            layer: Any = self.model.get_submodule(name)
+            for kind, shape in (("lora_A", (rank, layer.in_features)), ("lora_B", (layer.out_features, rank))):
+                start, end = end, end + shape[0] * shape[1]
+                places[f"{name}.{kind}"] = (slice(start, end), shape)
+        return places
+
+    def _moved(self, buffer: Tensor, places: Places) -> Tensor:
+        """What the trials have in a buffer, as a new one with a place for each slot."""
+        values = max((place.stop for place, _ in places.values()), default=0)
+        moved = torch.zeros(len(self.slots), values, device=self.device, dtype=self.dtype)
+        for number, slot in enumerate(self.slots):
+            if slot is not None:
+                old = _views(slot, buffer[number], self._places)
+                for name, view in _views(slot, moved[number], places).items():
+                    view.copy_(old[name])
+        return moved
 
     def _leaf(self, name: str) -> Tensor:
         """[K, rows, columns] as it lies in the weights; its gradient is added to where it lies in the gradients."""
@@ -234,8 +245,16 @@ class Stack:
         leaf.register_post_accumulate_grad_hook(collect)
         return leaf
 
-    def _buffer(self, values: int) -> Tensor:
-        return torch.zeros(self.capacity, values, device=self.device, dtype=self.dtype)
+
+def _views(slot: Slot, values: Tensor, places: Places) -> dict[str, Tensor]:
+    """A trial's tensors as they lie in its row [P] of a buffer, without padding."""
+    out = {}
+    for name, rank in slot.ranks.items():
+        for kind in ("lora_A", "lora_B"):
+            place, shape = places[f"{name}.{kind}"]
+            whole = values[place].view(shape)
+            out[f"{name}.{kind}.weight"] = whole[:rank] if kind == "lora_A" else whole[:, :rank]
+    return out
 
 
 def slot_of(ranks: Mapping[str, int], method: Any) -> Slot:

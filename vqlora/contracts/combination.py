@@ -22,7 +22,7 @@ from vqlora.contracts.footage import Footage, footage
 from vqlora.models.bits import bits_by_role, tensors_of
 from vqlora.models.load import load, model_type_of
 from vqlora.optimizers import make_optimizer, rate_factors
-from vqlora.recipe import Bits, Bottleneck, FullFineTune, Ia3, Lora, Method, Prefix, Schedule, ZeroShot
+from vqlora.recipe import Bits, Bottleneck, FullFineTune, Ia3, Lora, Method, Prefix, Schedule, TemporalLora, ZeroShot
 
 STEPS = 5
 AGREES_INT8 = 1e-2
@@ -50,6 +50,10 @@ CASES: dict[str, Case] = {
     "PiSSA": Case(Lora(rank={"text": 4}, init="pissa"), 1e-3),
     "EVA": Case(Lora(rank={"text": 4}, init="eva"), 1e-2),
     "LoftQ": Case(Lora(rank={"text": 4}, init="loftq"), 1e-3),
+    "temporal LoRA": Case(TemporalLora(rank={"text": 4}), 1e-2),
+    "temporal, all roles": Case(TemporalLora(rank={"text": 4, "vision": 2, "cross_modal": 2}), 1e-2),
+    "temporal gate": Case(TemporalLora(rank={"text": 4}, mode="gate"), 1e-2),
+    "temporal, mixer": Case(TemporalLora(rank={"text": 4}, mixer="time", width=8), 1e-2),
     "prefix": Case(Prefix(tokens=4), 1e-2),
     "bottleneck": Case(Bottleneck(width={"text": 8}), 1e-2),
     "IA3": Case(Ia3(roles=("text",)), 1e-1),
@@ -165,7 +169,8 @@ def _attached(base: str, case: Case, bits: Bits) -> tuple[Footage, Adapted]:
     def run() -> None:
         seen.loss()
 
-    return seen, attach(seen.loaded, case.method, seed=0, run=run)
+    adapted = attach(seen.loaded, case.method, seed=0, run=run)
+    return replace(seen, adapted=adapted), adapted
 
 
 def _trained(seen: Footage, adapted: Adapted, case: Case) -> tuple[float, ...]:

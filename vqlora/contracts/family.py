@@ -118,9 +118,11 @@ def generation_gap(seen: Footage) -> float:
     loaded = seen.loaded
     family, model, states = loaded.family, loaded.model, seen.states([0])
     language, head = attrgetter(family.language)(model), attrgetter(family.head)(model)
-    whole, prompt = seen.tokens([0]), seen.tokens([0], generate=True)
+    whole = seen.tokens([0])
+    hidden = family.hidden(model, whole, states)
+    prompt = seen.tokens([0], generate=True)
     start = prompt["input_ids"].shape[1]
-    wanted = head(family.hidden(model, whole, states))[0, start - 1 :]
+    wanted = head(hidden)[0, start - 1 :]
     inputs, cache, got = family.language_inputs(model, prompt, states), None, []
     for token in whole["input_ids"][0, start:]:
         out = language(**inputs, past_key_values=cache, use_cache=True)

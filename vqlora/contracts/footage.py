@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vqlora.adapters.adapted import Adapted, Shown
 from vqlora.data.example import Example, Message
 from vqlora.data.sets import default_cache, open_data
 from vqlora.models.load import Loaded
@@ -19,23 +20,31 @@ from vqlora.video.frames import ClipFrames, FrameStore
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Footage:
-    """Clips decoded from video files at the size that a base sees, each with a question and its answer."""
+    """Clips decoded from video files at the size that a base sees, each with a question and its answer.
+
+    shown: how much happens in each clip's frames. adapted: what sits on the base, if it wants to know of these.
+    """
 
     loaded: Loaded
     clips: Sequence[ClipFrames]
+    shown: Sequence[Shown]
     talks: Sequence[Sequence[Message]]
     size: int
+    adapted: Adapted | None = None
 
     def tokens(self, rows: Sequence[int] = (0, 1), *, generate: bool = False) -> dict[str, Tensor]:
         """The family's batch of these rows."""
         times = [self.clips[row].times_seconds for row in rows]
         talks = [self.talks[row] for row in rows]
         processor, config = self.loaded.processor, self.loaded.model.config
-        return self.loaded.family.batch(processor, config, times, talks, size=self.size, generate=generate)
+        batch = self.loaded.family.batch(processor, config, times, talks, size=self.size, generate=generate)
+        self._announce(rows, batch)
+        return batch
 
     def states(self, rows: Sequence[int] = (0, 1), *, gradients: bool = False) -> list[Tensor]:
         """The tower's states of these rows."""
         clips = [self.clips[row] for row in rows]
+        self._announce(rows, None)
         with torch.set_grad_enabled(gradients):
             return self.loaded.family.vision_states(self.loaded.model, self.loaded.processor, clips)
 
@@ -43,6 +52,10 @@ class Footage:
         """The family's loss on both rows."""
         states = self.states(gradients=trains_vision)
         return self.loaded.family.loss(self.loaded.model, self.tokens(), states)
+
+    def _announce(self, rows: Sequence[int], tokens: dict[str, Tensor] | None) -> None:
+        if self.adapted is not None and self.adapted.follows_frames:
+            self.adapted.see([self.shown[row] for row in rows], tokens)
 
 
 def footage(loaded: Loaded, *, size: int | None = None, budget: int = 4) -> Footage:
@@ -53,6 +66,7 @@ def footage(loaded: Loaded, *, size: int | None = None, budget: int = 4) -> Foot
     return Footage(
         loaded=loaded,
         clips=[store.get(example.clips[0]) for example in examples],
+        shown=[Shown(scores=store.scores(one.clips[0]), number=row) for row, one in enumerate(examples)],
         talks=[example.conversation("en", 0) for example in examples],
         size=side,
     )

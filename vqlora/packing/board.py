@@ -163,6 +163,10 @@ class Board:
             self.close(f"no worker gave a sign for {self._start_limit:.0f} s; {STARVED}")
         return self._reason
 
+    def taken(self) -> int:
+        """Trials that a worker has now."""
+        return sum(seat.worker is not None for seat in self._seats.values())
+
     def is_settled(self) -> bool:
         """Whether no worker still has to write the record of a trial that the scheduler stopped."""
         return not any(seat.worker is not None and seat.is_unwanted for seat in self._seats.values())

@@ -124,7 +124,7 @@ class Shared:
         from vqlora.packing.pack import Pack
 
         with self._lock:
-            self._pack = self._pack or Pack(self._warm.base(recipe, self._device), capacity=self._capacity)
+            self._pack = self._pack or Pack(self._warm.base(recipe, self._device))
             return self._pack
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ from vqlora.adapters.packed import Slot, Stack, slot_of
 from vqlora.cost import StepProbe, is_out_of_memory
 from vqlora.data.example import Example
 from vqlora.inputs import Inputs
-from vqlora.memory_cap import usable_bytes
+from vqlora.memory_cap import free_bytes, usable_bytes
 from vqlora.models.bits import dense_bytes, dense_copies, model_bytes, multiply_dense
 from vqlora.models.load import Loaded
 from vqlora.models.roles import role_of
@@ -36,12 +36,10 @@ T = TypeVar("T")
 class Pack:
     """The trials that share one base. `enter` is called in a trial's own thread."""
 
-    def __init__(self, loaded: Loaded, *, capacity: int) -> None:
+    def __init__(self, loaded: Loaded) -> None:
         self.loaded = loaded
         frame_roles = loaded.family.frame_roles
-        self.stack = Stack(
-            loaded.model, capacity, by_frame=lambda name: role_of(loaded.model_type, name) in frame_roles
-        )
+        self.stack = Stack(loaded.model, by_frame=lambda name: role_of(loaded.model_type, name) in frame_roles)
         self._dense: dict[nn.Module, Tensor] | None = None
         self.costs: dict[str, StepProbe] = {}  # of a step, by what it depends on: equal trials are measured once
         self._limits: dict[str | int | None, int] = {}  # trials at once, per kind of wish, since more ran out of memory
@@ -76,8 +74,7 @@ class Pack:
         if self.loaded.device.type == "cpu":
             return self.loaded.fast()
         if self._dense is None:
-            free = torch.cuda.mem_get_info(self.loaded.device)[0]
-            self._dense = dense_copies(self.loaded.model, free / 2)
+            self._dense = dense_copies(self.loaded.model, free_bytes(self.loaded.device) / 2)
         return multiply_dense(self._dense)
 
     def close(self) -> None:

@@ -140,6 +140,13 @@ class Turns:
                 )
         return reason
 
+    def taken(self) -> int | None:
+        """Trials that a worker has now."""
+        try:
+            return int(ray.get(self.board.taken.remote()))
+        except RayActorError:  # `failure` says so
+            return 0
+
     def drop(self, trial: str) -> None:
         """Tune's scheduler stopped this trial."""
         self.board.drop.remote(trial)

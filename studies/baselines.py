@@ -7,7 +7,7 @@ Columns       five learning rates around the method's usual one, a factor of 2 a
               method has as many trials. A best rate on an edge gets the next one out, and the study says so.
 Cell          CIDEr-D on validation chooses the rate; on test, the method at its rate. Memory, latency, FLOPs beside.
 Cost          13 methods x 5 rates x 2 seeds and zero-shot: 131 trials of 64 steps of 4 clips.
-Command       python studies/methods.py; `--only method=lora,qlora` for some of them
+Command       python studies/baselines.py; `--only method=lora,qlora` for some of them
 """
 
 from dataclasses import dataclass
@@ -83,7 +83,7 @@ def recipe(*, method: str, rate: float, base: str, data: str, steps: int, seed: 
 POINTS = tuple({"method": name, "rate": rate} for name, arm in ARMS.items() for rate in rates(arm))
 
 study = Study(
-    name="methods",
+    name="baselines",
     version="1",
     question="Which method adapts a base best, each at its own learning rate?",
     space={"method": tune.grid_search(["zero_shot"]), "rate": tune.grid_search([0.0])},
