@@ -16,8 +16,8 @@ from vqlora.models.check import first_runs, lines, second_runs, task_lines
 from vqlora.models.check_run import Run, Size, run
 from vqlora.models.embedding import clip_vectors, text_batch, text_vectors
 from vqlora.models.families import family_of
-from vqlora.models.pretrain import FOLDER, Learner, main, step_loss
-from vqlora.models.pretrain_data import KINDS, PAIRS_FROM, TALKS, Steps, talk
+from vqlora.models.pretrain import FOLDER, Learner, _start, main, save, step_loss
+from vqlora.models.pretrain_data import FIRST, KINDS, PAIRS_FROM, TALKS, Steps, talk
 from vqlora.models.probe import task_scores
 from vqlora.models.tokenizer import VOCABULARY, build_tokenizer, spare_words
 
@@ -93,6 +93,35 @@ def test_steps_hold_talks_of_every_task_long_clips_and_pairs(tokenizer) -> None:
     shares = {"retrieval": np.mean([step.texts is not None for step in steps])}
     shares["long"] = np.mean([bool((step.tasks == len(TALKS)).all()) for step in steps])
     assert all(abs(share - KINDS[kind]) < 0.12 for kind, share in shares.items())
+
+
+def test_the_first_steps_hold_captions_and_what_keeps_all_words_alive(tokenizer) -> None:
+    model, processor = build("videollama", tokenizer, seed=0)
+    data = Steps(family_of(model.config.model_type), processor, model.config, batch=24, seed=0, captions_first=8)
+    names = {list(TALKS)[place] for number in range(8) for place in data[number].tasks.tolist()}
+    assert {"caption", "caption_zh"} <= names <= set(FIRST)
+    assert all(sum(shares.values()) == pytest.approx(1) for shares in (FIRST, TALKS, KINDS))
+
+
+@pytest.mark.parametrize("name", ("videollama", "flamingo"))
+def test_a_base_with_other_words_starts_with_those_that_it_knows(tokenizer, tmp_path: Path, name: str) -> None:
+    """An earlier base whose tokens lie in another order: each word keeps its vector, all else its value."""
+    before, processor = build(name, tokenizer, seed=3)
+    save(before, processor, tmp_path, [{"seed": 3}])
+    words = tokenizer.get_vocab()
+    turned = json.loads((tmp_path / "tokenizer.json").read_text())
+    kept, lost = turned["model"]["vocab"], "circle"
+    assert lost in kept or f"Ġ{lost}" in kept, "a word that the earlier base is to lack"
+    lost = lost if lost in kept else f"Ġ{lost}"
+    kept["another-word"] = kept.pop(lost)
+    (tmp_path / "tokenizer.json").write_text(json.dumps(turned))
+    model, _, runs = _start(name, 0, tmp_path)
+    assert runs == [{"seed": 3}]
+    same = (model.get_input_embeddings().weight == before.get_input_embeddings().weight.float()).all(1)
+    assert not same[words[lost]] and same[[number for word, number in words.items() if word != lost]].all()
+    tables = {table.weight.data_ptr() for table in (model.get_input_embeddings(), model.get_output_embeddings())}
+    state = before.state_dict()
+    assert all(torch.equal(v, state[k].float()) for k, v in model.state_dict().items() if v.data_ptr() not in tables)
 
 
 @pytest.mark.parametrize("name", ("videollama", "flamingo"))

@@ -125,12 +125,24 @@ class Pace:
 
 
 def _start(name: str, seed: int, earlier: Path | None) -> tuple[Any, Any, list[dict[str, Any]]]:
-    """Model, processor and the runs that made them: random, or as an earlier run left them, with its tokenizer."""
+    """Model, processor and the runs that made them: random, or as an earlier run left them.
+
+    An earlier run may have had other words: those that both have keep their rows, new ones start at random.
+    """
+    model, processor = build(name, build_tokenizer(), seed)
     if earlier is None:
-        return *build(name, build_tokenizer(), seed), []
-    tokenizer = AutoTokenizer.from_pretrained(earlier)
-    model, processor = build(name, tokenizer, seed)
-    model.load_state_dict(type(model).from_pretrained(earlier, dtype=torch.float32).state_dict())
+        return model, processor, []
+    before = type(model).from_pretrained(earlier, dtype=torch.float32).state_dict()
+    words, old_words = processor.tokenizer.get_vocab(), AutoTokenizer.from_pretrained(earlier).get_vocab()
+    shared = [(words[word], place) for word, place in old_words.items() if word in words]
+    here, there = (torch.tensor(places) for places in zip(*shared, strict=True))
+    tables = {table.weight.data_ptr() for table in (model.get_input_embeddings(), model.get_output_embeddings())}
+    with torch.no_grad():
+        for key, value in model.state_dict().items():
+            if value.data_ptr() in tables:
+                value[here] = before[key][there]
+            else:
+                value.copy_(before[key])
     return model, processor, json.loads((earlier / "pretraining.json").read_text())
 
 
