@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -199,7 +200,7 @@ def test_the_plan_tunes_every_method_and_the_lines_read_its_rows() -> None:
     rng = np.random.default_rng(0)
     level = {"zero": 0.3, "rank 1": 3.0, "rank 4": 3.6, "rank 16": 4.0, "full": 4.0}
 
-    def row(job: Run) -> dict[str, object]:
+    def row(job: Run) -> dict[str, Any]:
         score = level[job.method] * (0.2 if job.start == "random" or job.view == "blank" else 1)
         score *= {2: 0.6, 8: 1.0, 16: 1.05}[job.frames]
         views = (
