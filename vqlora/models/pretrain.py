@@ -38,6 +38,7 @@ CHECKED = 512  # scenes of each kind asked about at the end
 CLIP_NORM, WEIGHT_DECAY, WARMUP_STEPS = 1.0, 0.05, 300
 PAIR_SCALE = 20.0  # of cosines of clips and texts, one over the temperature
 SAVE_STEPS, SCORE_STEPS = 250, 1000
+LEFT_OUT_STEPS = 20  # in a row
 
 
 def pretrain(
@@ -73,7 +74,8 @@ def pretrain(
             steps = max(step, min(steps, int(minutes * 60 / pace.seconds)))
             print(f"{name}: {steps} steps at {pace}", flush=True)
         if step % SAVE_STEPS == 0 or step >= steps:
-            print(f"{name}: step {step} at {pace}, losses {json.dumps(tally.take())}", flush=True)
+            lost = f", {learner.left_out} steps left out" if learner.left_out else ""
+            print(f"{name}: step {step} at {pace}, losses {json.dumps(tally.take())}{lost}", flush=True)
             learner.save(state_file, step, steps)
         if step >= steps:
             break
@@ -151,6 +153,7 @@ class Learner:
 
     def __init__(self, model: Any, rate: float):
         self.rate, self.parameters = rate, list(model.parameters())
+        self.left_out = self.left_out_now = 0
         self.masters = [parameter.detach().float().clone().requires_grad_() for parameter in self.parameters]
         self.gradients = [torch.zeros_like(master) for master in self.masters]
         self.optimizer = torch.optim.AdamW(
@@ -168,11 +171,23 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         for parameter, copy, master in used:
             master.grad, parameter.grad = copy, None
-        torch.nn.utils.clip_grad_norm_(self.masters, CLIP_NORM)
+        if not torch.isfinite(torch.nn.utils.clip_grad_norm_(self.masters, CLIP_NORM)):
+            self._leave_out()
+            return
+        self.left_out_now = 0
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * share_of_rate
         self.optimizer.step()
         self._publish()
+
+    def _leave_out(self) -> None:
+        """A step whose gradients are not finite changes nothing; many in a row end the run."""
+        self.left_out, self.left_out_now = self.left_out + 1, self.left_out_now + 1
+        if self.left_out_now > LEFT_OUT_STEPS:
+            raise FloatingPointError(
+                f"the gradients of {self.left_out_now} steps in a row are not finite: the weights are lost; go on from "
+                f"the base before, at a lower --rate than {self.rate}"
+            )
 
     def _publish(self) -> None:
         with torch.no_grad():
