@@ -142,8 +142,7 @@ def run_dry(trials: int) -> dict[str, float]:
         store = study_store(storage, "many", "1")
         executor = DryTurns(store=store, runtime=runtime, devices=devices, trials=trials, obeys_scheduler=False)
         tally = Tally(asked=trials, objective=small.objectives[0], workers=1)
-        asked_of = {"on_drop": executor.drop, "failure": executor.failure, "taken": executor.taken}
-        monitor = Watch(tally, label="many/1", **asked_of, start_limit=600)
+        monitor = Watch(tally, label="many/1", executor=executor, start_limit=600)
         with executor:
             _fit(executor, StudySearch(listed=asked, answered={}), None, monitor, store)
     later = np.array(seen[len(seen) // 2 :])

@@ -82,7 +82,7 @@ def measure(folder: Path, trials: int, clips: int) -> dict[str, float]:
         "seconds": seconds,
         "peak_gib": usage.ru_maxrss / 2**20,
         "size_mb": size,
-        "first_plot_s": statistics.median(first_plot_seconds(page, folder, opening) for opening in range(OPENINGS)),
+        "first_plot_s": statistics.median(first_plot_seconds(page, folder) for _ in range(OPENINGS)),
     }
 
 
@@ -111,7 +111,7 @@ def draw_records(path: Path, trials: int, clips: int) -> None:
         path.with_suffix(".examples.jsonl.gz").write_bytes(gzip.compress("".join(examples).encode()))
 
 
-def first_plot_seconds(page: Path, folder: Path, opening: int) -> float:
+def first_plot_seconds(page: Path, folder: Path) -> float:
     """The page itself reports to a server on the loopback address, for which its policy is taken off."""
     told: list[float] = []
     heard = threading.Event()
@@ -131,7 +131,7 @@ def first_plot_seconds(page: Path, folder: Path, opening: int) -> float:
     copy = page.with_name(f"told-{page.name}")
     text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text())
     copy.write_text(text + TELL.replace("PORT", str(server.server_port)))
-    browser = open_browser(copy, folder / f"profile-{page.stem}-{opening}")
+    browser = open_browser(copy, Path(tempfile.mkdtemp(prefix="profile-", dir=folder)))
     try:
         assert heard.wait(120), "no plot was drawn within two minutes"
     finally:

@@ -3,10 +3,11 @@
 Question: what does `make study` take, where does the time go, and does it say the same as the isolated executor on the
 same commit? Both sides are the command that a user types, each with an empty storage and an empty cache of clips.
 `outside_s` is the wall time in which no trial ran (start of Ray and of workers, imports, closing, the report). Trials
-run side by side, one a core, so their own seconds add up to more than the wall time: of these `steps_s` is training
-alone, the rest is validation, test and the measurement of latency. `step_arithmetic_s` is the least wall time that the
-steps could take here: their FLOPs, as counted, at the rate of this machine's fp32 products on all cores.
-Scores are compared trial by trial.
+run side by side, one a core, so their own seconds add up to more than the wall time. Of these `steps_s` is what the
+steps would take as the record states their cost, vision tower included: a trial, which has the tower's outputs from
+memory, takes less, and so `other_of_trials_s` (validation, test, latency) is the least it can be. `step_arithmetic_s`:
+FLOPs of these steps, as counted, at the rate of this machine's fp32 products on all cores. Scores are compared trial by
+trial.
 Command: python benchmarks/study.py [--executors packed isolated] [--study studies/rank_bits.py] [-- options of it]
 """
 
@@ -23,7 +24,6 @@ import time
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -48,7 +48,7 @@ def main() -> None:
         row[executor] = shares(seconds, list(found.values()), rate)
         print(f"{executor}: {json.dumps(row[executor])}", flush=True)
     if len(records) == 2:
-        row |= compared(*(row[name]["seconds"] for name in records), *records.values())
+        row |= {"ratio": row["isolated"]["seconds"] / row["packed"]["seconds"], **compared(*records.values())}
     row |= {"goal_s": GOAL_SECONDS.get(given.study), "goal_ratio": GOAL_RATIO.get(given.study)}
     result = json.loads(RESULT.read_text()) if RESULT.exists() else {"rows": []}
     others = [one for one in result["rows"] if (one["study"], one["options"]) != (given.study, options)]
@@ -100,13 +100,12 @@ def covered(records: list[Record]) -> float:
     return total
 
 
-def compared(packed_s: float, isolated_s: float, packed: dict[str, Record], isolated: dict[str, Record]) -> Any:
-    """Ratio of times; trials whose every score is the same; largest difference of a test score."""
-    both = packed.keys() & isolated.keys()
-    gaps = [abs(packed[name].metrics["test"]["cider"] - isolated[name].metrics["test"]["cider"])
-            for name in both if "test" in packed[name].metrics and "test" in isolated[name].metrics]  # fmt: skip
-    same = sum(packed[name].metrics == isolated[name].metrics for name in both)
-    return {"ratio": isolated_s / packed_s, "compared": len(both), "same_scores": same, "largest_gap": max(gaps)}
+def compared(one: dict[str, Record], other: dict[str, Record]) -> dict[str, float | None]:
+    """Trials that both have, those whose every score is the same, and the largest difference of a test score."""
+    both = [(one[name].metrics, other[name].metrics) for name in one.keys() & other.keys()]
+    gaps = [abs(a["test"]["cider"] - b["test"]["cider"]) for a, b in both if "test" in a and "test" in b]
+    same = sum(a == b for a, b in both)
+    return {"compared": len(both), "same_scores": same, "largest_gap": max(gaps, default=None)}
 
 
 def product_flops_per_second() -> float:

@@ -112,9 +112,12 @@ def _trainer(config: Mapping[str, Any], name: str) -> Any:
     return TorchTrainer(
         train,
         train_loop_config={
-            **{part: config[part] for part in ("asked", "stale")},
-            **{part: plan[part] for part in ("storage", "memory_cap_gib", "extend")},
+            "asked": config["asked"],
+            "stale": config["stale"],
+            "storage": plan["storage"],
             "is_gpu": devices.is_gpu,
+            "memory_cap_gib": plan["memory_cap_gib"],
+            "extend": plan["extend"],
         },
         torch_config=TorchConfig(backend="nccl" if devices.is_gpu else "gloo"),
         scaling_config=ray.train.ScalingConfig(

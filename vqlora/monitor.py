@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from ray import tune
 from ray.util.metrics import Gauge
@@ -99,10 +99,26 @@ class Tally:
         return values | ({"vqlora_best_score": self.best[1]} if self.best else {})
 
 
+class Executor(Protocol):
+    """What a study is run by, as far as its monitor asks."""
+
+    def drop(self, trial: str) -> None:
+        """Tune's scheduler stopped this trial."""
+        ...
+
+    def failure(self) -> str | None:
+        """Why no trial can run any more, else None."""
+        ...
+
+    def taken(self) -> int | None:
+        """As `Tally.taken`."""
+        ...
+
+
 class Monitor(tune.Callback):
-    """Watches a study from Tune's loop. on_drop: called with a trial that the scheduler stopped; failure: asked now and
-    then why no trial can run any more; taken: and for `Tally.taken`; start_limit: seconds within which the first trial
-    must start.
+    """Watches a study from Tune's loop, and its executor now and then.
+
+    start_limit: seconds within which the first trial must start.
 
     asked: {trial: its config} of all that Tune started. ends_study: why no trial can run any more, else None.
     """
@@ -112,14 +128,12 @@ class Monitor(tune.Callback):
         tally: Tally,
         *,
         label: str,
-        on_drop: Callable[[str], None],
-        failure: Callable[[], str | None],
-        taken: Callable[[], int | None],
+        executor: Executor,
         start_limit: float,
         stream: TextIO | None = None,
     ) -> None:
-        self.tally, self._on_drop, self._stream = tally, on_drop, stream or sys.stdout
-        self._failure, self._taken, self._start_limit = failure, taken, start_limit
+        self.tally, self._executor, self._stream = tally, executor, stream or sys.stdout
+        self._start_limit = start_limit
         self.asked: dict[str, Mapping[str, Any]] = {}
         self.ends_study: str | None = None
         self._gauges = {name: Gauge(name, description=text, tag_keys=("study",)) for name, text in METRICS.items()}
@@ -135,8 +149,8 @@ class Monitor(tune.Callback):
         now = time.monotonic()
         if now - self._looked >= LOOK_SECONDS:
             self._looked = now
-            self.ends_study = self.ends_study or self._failure()
-            self.tally.taken = self._taken()
+            self.ends_study = self.ends_study or self._executor.failure()
+            self.tally.taken = self._executor.taken()
             if not self.tally.started and now - self._start > self._start_limit:
                 self.ends_study = f"no trial's driver could start for {self._start_limit:.0f} s; {STARVED}"
         if now - self._shown >= (REFRESH_SECONDS if self._stream.isatty() else PLAIN_SECONDS):
@@ -160,7 +174,7 @@ class Monitor(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if self._is_open(trial):
-            self._on_drop(trial.config["asked"]["trial"])
+            self._executor.drop(trial.config["asked"]["trial"])
             self._ended(trial, {"status": Status.STOPPED.value})
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

@@ -176,7 +176,7 @@ def _ran(
             raise
         text = f"{type(error).__name__}: {error}"
         if not isinstance(error, ValueError):
-            text = f"{traceback.format_exc().rstrip()}"
+            text = traceback.format_exc().rstrip()
         text += f" (on node {platform.node()})"  # what one node lacks, such as the data, another may have
         outcome = Outcome(status=Status.FAILED, error=text)
     return plan, outcome

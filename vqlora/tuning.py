@@ -77,23 +77,13 @@ def tune_study(
         common["trials"] = tally.asked - tally.known
         executor = Turns(**common, obeys_scheduler=scheduler is not None) if runtime.is_packed else Isolated(**common)
         tally.workers = executor.workers
-        monitor = _monitor(tally, executor, f"{study.name}/{study.version}", runtime)
+        label, limit = f"{study.name}/{study.version}", runtime.start_limit_seconds
+        monitor = Monitor(tally, label=label, executor=executor, start_limit=limit)
         with groups_taken_back(), executor:
             was_interrupted = _fit(executor, search, scheduler, monitor, store)
         monitor.show(is_last=True)
         _close(store, monitor, executor.name)
     return tally, [*heard, *map(asked_from_json, monitor.asked.values())], was_interrupted
-
-
-def _monitor(tally: Tally, executor: Turns | Isolated, label: str, runtime: Runtime) -> Monitor:
-    return Monitor(
-        tally,
-        label=label,
-        on_drop=executor.drop,
-        failure=executor.failure,
-        taken=executor.taken,
-        start_limit=runtime.start_limit_seconds,
-    )
 
 
 def checked_scheduler(study: Study) -> Any:

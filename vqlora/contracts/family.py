@@ -118,7 +118,7 @@ def generation_gap(seen: Footage) -> float:
     loaded = seen.loaded
     family, model, states = loaded.family, loaded.model, seen.states([0])
     language, head = attrgetter(family.language)(model), attrgetter(family.head)(model)
-    whole = seen.tokens([0])
+    whole = seen.tokens([0])  # run before the prompt is made: adapters follow the frames of the last batch
     hidden = family.hidden(model, whole, states)
     prompt = seen.tokens([0], generate=True)
     start = prompt["input_ids"].shape[1]
