@@ -153,6 +153,19 @@ def test_a_learner_goes_on_from_its_state_to_the_bit(tokenizer, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("name", ("videollama", "flamingo"))
+def test_a_step_without_finite_gradients_changes_nothing_and_many_in_a_row_end_the_run() -> None:
+    layer = torch.nn.Linear(2, 2)
+    learner, before = Learner(layer, 1e-3), layer.weight.detach().clone()
+    with pytest.raises(FloatingPointError, match=r"21 steps in a row .* lower --rate"):
+        for _ in range(30):
+            layer.weight.grad, layer.bias.grad = torch.full_like(layer.weight, torch.nan), torch.zeros_like(layer.bias)
+            learner.step(1.0)
+            assert torch.equal(layer.weight, before)
+    layer.weight.grad, layer.bias.grad = torch.ones_like(layer.weight), torch.zeros_like(layer.bias)
+    learner.step(1.0)
+    assert not torch.equal(layer.weight, before)
+
+
 def test_a_text_s_vector_is_its_own_and_hangs_on_no_frame(tokenizer, name: str) -> None:
     model, processor = build(name, tokenizer, seed=0)
     family = family_of(model.config.model_type)

@@ -26,6 +26,7 @@ from transformers import AutoTokenizer
 from vqlora.data.shapes import VERSION
 from vqlora.data.shapes_render import draw, subsample_chroma
 from vqlora.models.architecture import build
+from vqlora.models.attention import sound_attention
 from vqlora.models.embedding import centred, clip_vectors, info_nce, text_vectors
 from vqlora.models.families import family_of
 from vqlora.models.family import Family
@@ -56,6 +57,7 @@ def pretrain(
     out: Path,
 ) -> None:
     """Trains and writes `out`; with `minutes` the number of steps follows from the pace of the first ones."""
+    sound_attention()
     model, processor, earlier = _start(name, seed, start_from)
     family = family_of(model.config.model_type)
     model.to(device, torch.float32 if device == "cpu" else torch.bfloat16).train()
