@@ -142,3 +142,15 @@ def test_a_closed_pack_gives_its_dequantised_weights_back() -> None:
     held = torch.cuda.memory_allocated()
     pack.close()
     assert held - torch.cuda.memory_allocated() >= dense_bytes(pack.loaded.model) > 0
+
+
+def test_attention_under_a_mask_has_finite_gradients_at_every_length() -> None:
+    """Logits of -120 and lengths of 64 modulo 128, where cuDNN's backward pass gives NaN (pytorch issue 196678)."""
+    WARM.base(embedded(), "cuda")
+    for length in (64, 192, 704):
+        query, key, value = (torch.randn(1, 2, length, 64, device="cuda", dtype=torch.bfloat16) for _ in range(3))
+        query[..., 0], key[..., 0] = 1.0, -120 * 8.0
+        mask = torch.ones(length, length, dtype=torch.bool, device="cuda").tril()[None, None]
+        parts = [part.requires_grad_() for part in (query, key, value)]
+        torch.nn.functional.scaled_dot_product_attention(*parts, attn_mask=mask).square().sum().backward()
+        assert all(part.grad is not None and part.grad.isfinite().all() for part in parts), length

@@ -47,6 +47,12 @@ def test_a_saved_base_and_its_random_original_quantise_to_the_same_bits(name: st
             assert torch.equal(value, two.state_dict()[key]), key
 
 
+def test_a_loaded_base_never_meets_attention_whose_gradients_may_be_nan() -> None:
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    load(NAMES[0], Bits.preset("all16"), "cpu")
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
+
+
 def test_the_digest_follows_the_weights(tmp_path: Path) -> None:
     base = saved(NAMES[0], tmp_path / "base")
     first = digest_of(str(tmp_path / "base"))

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from vqlora.annotations import read_json
 from vqlora.data.sets import default_cache
+from vqlora.models.attention import sound_attention
 from vqlora.models.bits import (
     bits_by_role,
     check_built,
@@ -75,6 +76,7 @@ class Loaded:
 
 def load(base: str, bits: Bits, device: str) -> Loaded:
     """Builds the base and asserts that exactly the planned layers are quantised. ValueError for an unknown base."""
+    sound_attention()
     target = torch.device(device)
     dtype = torch.bfloat16 if target.type == "cuda" else torch.float32
     family = family_of(model_type_of(base))

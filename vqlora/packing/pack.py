@@ -7,10 +7,10 @@ what does not fit alone is out of memory. An error of one trial is raised in tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from threading import Condition
 from typing import Any, TypeVar
 
@@ -88,10 +88,13 @@ class Pack:
         peaks = [probe.peak_bytes for probe in list(self.costs.values()) if probe.peak_bytes]
         if not peaks:
             return 1
-        base = model_bytes(self.loaded.model)
-        own = self._dense
+        base, own = self._base_bytes, self._dense
         copies = dense_bytes(self.loaded.model) if own is None else sum(weight.nbytes for weight in own.values())
         return fitting(usable_bytes(self.loaded.device) - base - copies, max(peaks) - base)
+
+    @cached_property
+    def _base_bytes(self) -> int:
+        return model_bytes(self.loaded.model)  # a host asks for room many times a second
 
     def serve(self, wish: Wish) -> Any:
         """Waits until the wish has been served; its result. Raises what went wrong with it alone."""
@@ -244,6 +247,10 @@ class Views(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return 2 * len(self._seat.slot.ranks)
+
+    def items(self) -> ItemsView[str, Tensor]:
+        """All of one layout: Mapping's own would look each name up among views made anew."""
+        return self._now().items()
 
     def _now(self) -> dict[str, Tensor]:
         return self._seat.stack.views(self._seat.number)
