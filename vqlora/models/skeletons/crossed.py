@@ -18,6 +18,7 @@ from vqlora.models.skeletons.parts import (
 )
 
 ASPECTS = [[1, 1], [1, 2], [1, 3], [1, 4], [2, 1], [2, 2], [3, 1], [4, 1]]
+CLIP_END = "<|endoftext_clip|>"  # CLIP and X-CLIP read a text at its highest id, which is their vocabulary's last
 
 
 def idefics(size: Size) -> tuple[Any, Any]:
@@ -72,7 +73,8 @@ def dual(size: Size) -> tuple[Any, Any]:
     transformers = classes()
 
     stem = {"clip": "CLIP", "siglip": "Siglip", "xclip": "XCLIP"}[size.model_type]
-    words, text = tokenizer(), size.text
+    words, text = tokenizer(CLIP_END), size.text
+    words.bos_token, words.eos_token = "<|im_start|>", CLIP_END
     tower = tower_fields(size)
     if "mit" in size.more:
         names = ("mit_hidden_size", "mit_intermediate_size", "mit_num_hidden_layers", "mit_num_attention_heads")
