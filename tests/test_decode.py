@@ -56,6 +56,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_writing_a_file_leaves_the_process_as_it_is_scheduled(files: Path) -> None:
+    assert {os.sched_getscheduler(int(thread.name)) for thread in Path("/proc/self/task").iterdir()} == {os.SCHED_OTHER}
+
+
 ALONE = """
 import sys
 import numpy as np

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -39,7 +41,7 @@ def write_video(
     times_ms: Sequence[int] | None = None,
 ) -> Path:
     """One file of `pictures`; the extension names the container. times_ms: presentation times, else 8 a second."""
-    with av.open(str(path), "w", options=dict(mux or {})) as container:
+    with as_scheduled(), av.open(str(path), "w", options=dict(mux or {})) as container:
         stream = container.add_stream(codec, rate=8, options={"threads": "1", **(options or {})})
         stream.width, stream.height = size
         stream.pix_fmt = pixels
@@ -52,6 +54,16 @@ def write_video(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+@contextmanager
+def as_scheduled() -> Iterator[None]:
+    """Leaves this thread's scheduling as it was: SVT-AV1 run by root makes it real-time, which starves all others."""
+    policy, share = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, share)
 
 
 def patch(path: Path, old: bytes, new: bytes, after: bytes) -> None:
