@@ -15,7 +15,7 @@ from vqlora.launch import launch
 from vqlora.recipe import Bits, Frames, Lora, Recipe, Schedule, ZeroShot
 from vqlora.study import Objective, Study
 
-LEARNING_RATE = {2: 8e-3, 4: 4e-3, 8: 4e-3, 16: 4e-3}  # best on validation in studies/learning_rates.py
+LEARNING_RATE = {2: 4e-3, 4: 8e-3, 8: 8e-3, 16: 4e-3}  # best on validation in studies/learning_rates.py
 
 
 def recipe(*, rank: int, bits: int, base: str, data: str, steps: int, seed: int) -> Recipe:

@@ -16,7 +16,7 @@ from vqlora.recipe import Bits, Frames, Lora, Recipe, Schedule
 from vqlora.study import Objective, Study
 
 BATCH = 4
-RATE = {1: 8e-3, 2: 8e-3, 4: 4e-3, 16: 4e-3}  # best on validation in studies/learning_rates.py; 1 as 2
+RATE = {1: 4e-3, 2: 4e-3, 4: 8e-3, 16: 4e-3}  # best on validation in studies/learning_rates.py; 1 as 2
 PLACES = {"text": ("text",), "cross_modal": ("cross_modal",), "both": ("text", "cross_modal")}
 MIDDLE = {"rank": 4, "bits": 4, "clips": 1024, "frames": 8, "place": "both"}
 

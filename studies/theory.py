@@ -20,7 +20,7 @@ PLACES = ("vision", "cross_modal", "text")
 PLAIN = dict.fromkeys(PLACES, "16")
 FEW = dict.fromkeys(PLACES, "nf4")
 PROBE_CLIPS = 32
-LEARNING_RATE = {1: 8e-3, 2: 8e-3, 4: 4e-3, 8: 4e-3, 16: 4e-3}  # from studies/learning_rates.py, rank 1 as rank 2
+LEARNING_RATE = {1: 4e-3, 2: 4e-3, 4: 8e-3, 8: 8e-3, 16: 4e-3}  # from studies/learning_rates.py, rank 1 as rank 2
 
 
 def recipe(*, base: str, data: str, steps: int, seed: int, rank: int = 0, place: str = "", **schemes: str) -> Recipe:
