@@ -21,6 +21,7 @@ ends in a single letter with a full stop loses the stop if the next caption begi
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 
 PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
 
@@ -65,65 +66,89 @@ _ACRONYM = rf"{_L}(?:\.{_L})+"
 _PART = "[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}"
 _TAG_NAME = r"[A-Za-z][\w:.-]*"
 _URL_END = r"[^\s\"<>|.!?(){},-]"
+_HOST = r"[^\s\"`'|!(){},-_$]"
 
-# (token, what must follow it): the longest match of both parts wins, of equally long ones the first.
+# (first character, signs of which the text must hold one, token, what must follow it): the longest match of the last
+# two wins, of equally long ones the first. The first two only spare trying: a rule never matches without them.
 _RULES = [
     # two words in one
-    (r"(?i:can)", rf"(?i:not)(?!{_A})"),
-    (r"(?i:gon|wan)", rf"(?i:na)(?!{_A})"),
-    (r"(?i:got)", rf"(?i:ta)(?!{_A})"),
-    (r"(?i:lem|gim)", rf"(?i:me)(?!{_A})"),
-    (r"'(?i:t)", "(?i:is|was)"),
+    ("[cC]", "", r"(?i:can)", rf"(?i:not)(?!{_A})"),
+    ("[gGwW]", "", r"(?i:gon|wan)", rf"(?i:na)(?!{_A})"),
+    ("[gG]", "", r"(?i:got)", rf"(?i:ta)(?!{_A})"),
+    ("[gGlL]", "", r"(?i:lem|gim)", rf"(?i:me)(?!{_A})"),
+    ("'", "", r"'(?i:t)", "(?i:is|was)"),
     # apostrophes: what splits off, what belongs to its word; the typographic one takes less care of what follows
-    (r"[A-Za-z]+?", r"(?i:n['’`]t)"),
-    (r"(?i:n['’`]t)", ""),
-    (r"(?i:'(?:s|m|d|re|ve|ll|n|em|till?|cause)(?![a-z])|’(?:s|m|d|re|ve|ll|n|em|till?|cause))", ""),
-    (_WORD, "(?i:'(?:s|m|d|re|ve|ll)(?![a-z])|’(?:s|m|d|re|ve|ll))"),
-    (r"'[1-9]0[Ss]|''|``|'[Nn]'|’[Nn]’|’\d\d[Ss]", ""),
-    (r"['’]\d\d", r"(?=\s)"),
-    (rf"[A-HJ-XZdlno]['’][A-Za-z]{{2,}}|[A-Za-z]+[AEIOUYaeiouy]['’][aeiouA-Z]{_L}*", ""),
-    (r"(?i:li'l|nat'l|ev'ry|e'er|c'mon|(?:[djl]|ol)['’])", ""),
-    (r"[Yy]['’]", _L),
-    (_WORD, ""),
+    ("[A-Za-z]", "'’`", r"[A-Za-z]+?", r"(?i:n['’`]t)"),
+    ("[nN]", "'’`", r"(?i:n['’`]t)", ""),
+    ("['’]", "", r"(?i:'(?:s|m|d|re|ve|ll|n|em|till?|cause)(?![a-z])|’(?:s|m|d|re|ve|ll|n|em|till?|cause))", ""),
+    (_L, "'’", _WORD, "(?i:'(?:s|m|d|re|ve|ll)(?![a-z])|’(?:s|m|d|re|ve|ll))"),
+    ("['’`]", "", r"'[1-9]0[Ss]|''|``|'[Nn]'|’[Nn]’|’\d\d[Ss]", ""),
+    ("['’]", "", r"['’]\d\d", r"(?=\s)"),
+    ("[A-Za-z]", "'’", rf"[A-HJ-XZdlno]['’][A-Za-z]{{2,}}|[A-Za-z]+[AEIOUYaeiouy]['’][aeiouA-Z]{_L}*", ""),
+    ("[cdejlnoCDEJLNO]", "'’", r"(?i:li'l|nat'l|ev'ry|e'er|c'mon|(?:[djl]|ol)['’])", ""),
+    ("[Yy]", "'’", r"[Yy]['’]", _L),
+    (_L, "", _WORD, ""),
     # full stops that stay
-    (rf"{_WORD}\.", "[,;:]"),
-    (rf"(?:{_either_case(_TITLES)})\.", ""),
-    (rf"(?:(?i:ph\.d|ed\.d)|{_either_case(_SENTENCE_FINAL)}|{_CAPITAL_FORMS})\.", r"(?s:.{0,2})"),
-    (rf"(?:{_either_case(_BEFORE_NUMBER)})\.", r"\s?\d"),
-    (rf"{_ACRONYM}\.?", ""),
-    (rf"{_L}\.", rf"(?!\s+(?:{_STARTER_FORMS})(?!\S))"),
+    (_L, ".", rf"{_WORD}\.", "[,;:]"),
+    ("[A-Za-z]", ".", rf"(?:{_either_case(_TITLES)})\.", ""),
+    (
+        "[A-Za-z]",
+        ".",
+        rf"(?:(?i:ph\.d|ed\.d)|{_either_case(_SENTENCE_FINAL)}|{_CAPITAL_FORMS})\.",
+        r"(?s:.{0,2})",
+    ),
+    ("[A-Za-z]", ".", rf"(?:{_either_case(_BEFORE_NUMBER)})\.", r"\s?\d"),
+    (_L, ".", rf"{_ACRONYM}\.?", ""),
+    (_L, ".", rf"{_L}\.", rf"(?!\s+(?:{_STARTER_FORMS})(?!\S))"),
     # compounds
-    (rf"\d+{_L}{_A}*", ""),
-    (rf"{_A}+(?:[-_\u2010\u2011]{_A}+)+", ""),
-    (rf"{_A}+(?:\.{_A}+)*\.(?:{_either_case(_EXTENSIONS)})", r"[\s.,?!]"),
-    (rf"{_A}(?:{_A}|[.,])*(?:-(?:{_ACRONYM}\.|{_A}+))+", ""),
-    (r"[A-Z]+(?:(?:[+&]|&amp;)[A-Z]+)+|[Cc]\+\+|[CcFf]#", ""),
-    (rf"{_PART}(?:\\?/{_PART}){{1,2}}", ""),
+    (r"\d", "", rf"\d+{_L}{_A}*", ""),
+    (_A, "-_\u2010\u2011", rf"{_A}+(?:[-_\u2010\u2011]{_A}+)+", ""),
+    (_A, ".", rf"{_A}+(?:\.{_A}+)*\.(?:{_either_case(_EXTENSIONS)})", r"[\s.,?!]"),
+    (_A, "-", rf"{_A}(?:{_A}|[.,])*(?:-(?:{_ACRONYM}\.|{_A}+))+", ""),
+    ("[A-Za-z]", "+&#", r"[A-Z]+(?:(?:[+&]|&amp;)[A-Z]+)+|[Cc]\+\+|[CcFf]#", ""),
+    ("[A-Za-z0-9]", "/", rf"{_PART}(?:\\?/{_PART}){{1,2}}", ""),
     # numbers, dates, fractions, telephone numbers
-    (r"[+-]?(?:\d+|[.:,]\d+)(?:[.:,]\d+)*", ""),
-    (r"\d{1,2}[-/]\d{1,2}[-/]\d{2,4}|\d{4}[-/]\d{1,2}[-/]\d{1,2}", ""),
-    (r"(?:\d{1,4}[- ])?\d{1,4}/\d{1,4}", ""),
-    (r"(?:\(\d{2,3}\) ?|\+{0,2}(?:\d{2,4}[- ])?\d{2,4}[- ])\d{3,4}[- ]?\d{3,5}", ""),
-    (r"(?:\d{2,4}\.)?\d{2,4}\.\d{3,4}\.\d{3,5}", ""),
+    (r"[+\-.:,\d]", "", r"[+-]?(?:\d+|[.:,]\d+)(?:[.:,]\d+)*", ""),
+    (r"\d", "-/", r"\d{1,2}[-/]\d{1,2}[-/]\d{2,4}|\d{4}[-/]\d{1,2}[-/]\d{1,2}", ""),
+    (r"\d", "/", r"(?:\d{1,4}[- ])?\d{1,4}/\d{1,4}", ""),
+    (r"[(+\d]", "", r"(?:\(\d{2,3}\) ?|\+{0,2}(?:\d{2,4}[- ])?\d{2,4}[- ])\d{3,4}[- ]?\d{3,5}", ""),
+    (r"\d", ".", r"(?:\d{2,4}\.)?\d{2,4}\.\d{3,4}\.\d{3,5}", ""),
     # addresses and markup
-    (rf"https?://[^\s\"<>|()]*{_URL_END}", ""),
-    (rf"www\.(?:[^\s\"<>|.!?(){{}},]+\.)*[a-zA-Z]{{2,4}}(?:/[^\s\"<>|()]+{_URL_END})?", ""),
-    (rf"(?:[^\s\"`'|!(){{}},-_$]+\.)+(?:com|net|org|edu)(?:/[^\s\"<>|()]+{_URL_END})?", ""),
-    (r"<?[A-Za-z0-9][^\s\"<>|()]*@(?:[^\s\"<>|().]+\.)*[^\s\"<>|().]+>?", ""),
-    (rf"@[A-Za-z_][A-Za-z_0-9]*|#{_L}+", ""),
-    (rf"<{_TAG_NAME}(?:\s+{_TAG_NAME}(?:=(?:\"[^\"<>]*\"|'[^'<>]*'))?)*\s*/?>", ""),
-    (rf"</{_TAG_NAME}>|<[!?][A-Za-z-][^>]*>", ""),
-    (r"(?i:&(?:amp|lt|gt|quot|apos|[mn]dash);)|&#\d+;|&(?i:[aeiou](?:acute|grave|uml));", ""),
+    ("h", ":", rf"https?://[^\s\"<>|()]*{_URL_END}", ""),
+    ("w", ".", rf"www\.(?:[^\s\"<>|.!?(){{}},]+\.)*[a-zA-Z]{{2,4}}(?:/[^\s\"<>|()]+{_URL_END})?", ""),
+    (_HOST, ".", rf"(?:{_HOST}+\.)+(?:com|net|org|edu)(?:/[^\s\"<>|()]+{_URL_END})?", ""),
+    ("[<A-Za-z0-9]", "@", r"<?[A-Za-z0-9][^\s\"<>|()]*@(?:[^\s\"<>|().]+\.)*[^\s\"<>|().]+>?", ""),
+    ("[@#]", "", rf"@[A-Za-z_][A-Za-z_0-9]*|#{_L}+", ""),
+    ("<", "", rf"<{_TAG_NAME}(?:\s+{_TAG_NAME}(?:=(?:\"[^\"<>]*\"|'[^'<>]*'))?)*\s*/?>", ""),
+    ("<", "", rf"</{_TAG_NAME}>|<[!?][A-Za-z-][^>]*>", ""),
+    ("&", "", r"(?i:&(?:amp|lt|gt|quot|apos|[mn]dash);)|&#\d+;|&(?i:[aeiou](?:acute|grave|uml));", ""),
     # faces and runs of one sign
-    (r"[<>]?[:;=][-o*']?[()DPOdp@|\[\]{\\]", r"(?![A-Za-z0-9])"),
-    (r"\^_\^|>_<|-_-|'_'", ""),
-    (r"\.(?:\s?\.){2}\.*", ""),
-    (r"[A-Z]*\$|[?!]+|-+|_+|\*+|\\\*|#+|<<|>>|@+", ""),
+    ("[<>:;=]", "", r"[<>]?[:;=][-o*']?[()DPOdp@|\[\]{\\]", r"(?![A-Za-z0-9])"),
+    (r"[\^>\-']", "_", r"\^_\^|>_<|-_-|'_'", ""),
+    (r"\.", "", r"\.(?:\s?\.){2}\.*", ""),
+    ("[A-Z$]", "$", r"[A-Z]*\$", ""),
+    (r"[?!\-_*\\#<>@]", "", r"[?!]+|-+|_+|\*+|\\\*|#+|<<|>>|@+", ""),
 ]
-_PATTERNS = [re.compile(f"({token}){ahead}") for token, ahead in _RULES]
+_COMPILED = [
+    (re.compile(first), frozenset(needs), re.compile(f"({token}){ahead}")) for first, needs, token, ahead in _RULES
+]
+_SIGNS = frozenset().union(*(needs for _, needs, _ in _COMPILED))
 
-# A lower-case word between spaces needs no rule, unless it is one of those that split.
-_PLAIN = re.compile(r"\s*([A-Za-z]+)(?=[,;!?]*(?:\s|$))")
+
+@lru_cache(maxsize=1 << 13)
+def _patterns(character: str, signs: frozenset[str]) -> tuple[re.Pattern[str], ...]:
+    """The rules, in their order, that may match at this character of a text with these signs in it."""
+    return tuple(
+        pattern
+        for first, needs, pattern in _COMPILED
+        if first.match(character) and (not needs or not signs.isdisjoint(needs))
+    )
+
+
+# Words between spaces need no rule, unless they are of those that split.
+_PLAIN = re.compile(r"(?:\s*[A-Za-z]+(?=[,;!?]*(?:\s|$)))+")
+# Of what begins with a letter, no rule looks past the next space, unless a full stop comes before it.
+_CHUNK = re.compile(rf"(?={_L})[^\s.]+(?=\s)")
 _SPLIT = frozenset(["cannot", "gonna", "wanna", "gotta", "lemme", "gimme"])
 _PLAIN_CAPTION = re.compile(r"[A-Za-z ]*")
 
@@ -164,28 +189,42 @@ def tokenize(caption: str) -> str:
 def tokens(caption: str) -> Iterator[str]:
     """All tokens of one caption in lower case, punctuation included."""
     text = caption.translate(_SPELLING).replace("&nbsp;", " ") + "\n"
+    signs = _SIGNS & frozenset(text)
     position, end = 0, len(text)  # the line break counts as what follows the last token
     while position < end:
-        if (plain := _PLAIN.match(text, position)) and (word := plain[1].lower()) not in _SPLIT:
-            yield word
+        if (plain := _PLAIN.match(text, position)) and _SPLIT.isdisjoint(words := plain[0].lower().split()):
+            yield from words
             position = plain.end()
         elif text[position].isspace():
             position += 1
         else:
-            token = _longest(text, position)
+            chunk = _CHUNK.match(text, position)
+            token = _begin(chunk[0]) if chunk else _longest(text, position, signs)
             position += len(token)
-            if _is_tokenisable(token):
-                yield _normalise(token)
+            if written := _written(token):
+                yield written
 
 
-def _longest(text: str, position: int) -> str:
+@lru_cache(maxsize=1 << 13)
+def _begin(chunk: str) -> str:
+    """The first token of what lies between spaces."""
+    return _longest(chunk + "\n", 0, _SIGNS & frozenset(chunk))
+
+
+def _longest(text: str, position: int, signs: frozenset[str]) -> str:
     """The token of the rule that matches furthest from `position`; a single character where none matches."""
     token, reach = text[position], position
-    for pattern in _PATTERNS:
+    for pattern in _patterns(token, signs):
         match = pattern.match(text, position)
         if match and match.end() > reach:
             token, reach = match[1], match.end()
     return token
+
+
+@lru_cache(maxsize=1 << 13)
+def _written(token: str) -> str | None:
+    """As the original prints it; None for what it drops."""
+    return _normalise(token) if _is_tokenisable(token) else None
 
 
 def _is_tokenisable(token: str) -> bool:
