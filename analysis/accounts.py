@@ -12,6 +12,15 @@ from analysis.table import COST_COLUMNS, Evidence
 from vqlora.record import Status
 
 
+def subtitle(evidence: Evidence) -> str:
+    """The question and the version, and a warning where no score can mean anything."""
+    words = f"{evidence.asked.question or 'A study'} · version {evidence.version}"
+    bases = {str(record.recipe.get("base")) for record in evidence.records}
+    if bases and all(base.startswith("random:") for base in bases):
+        words += " · random weights: costs are true, scores mean nothing"
+    return words
+
+
 def counts(evidence: Evidence) -> str:
     """Such as '45 asked · 41 done · 3 out of memory · 1 failed'."""
     found = [(evidence.count(status), status.value.replace("_", " ")) for status in Status]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from html import escape
 
 from analysis import explorer, figures, gallery, page
-from analysis.accounts import counts, left_out, provenance, trial_table
+from analysis.accounts import counts, left_out, provenance, subtitle, trial_table
 from analysis.plots import Finding, Plot
 from analysis.report import Report
 from analysis.tables import MOST_ROWS, Table
@@ -38,8 +38,7 @@ def _title(several: Sequence[Report]) -> str:
 
 
 def _top(report: Report, title: str) -> str:
-    question = report.evidence.asked.question or "A study"
-    words = page.paragraph(f"{question} · version {report.evidence.version}", kind="soft")
+    words = page.paragraph(subtitle(report.evidence), kind="soft")
     return f"<header><h1>{escape(title)}</h1>{words}</header>"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from analysis.accounts import counts, left_out, provenance, trial_table
+from analysis.accounts import counts, left_out, provenance, subtitle, trial_table
 from analysis.layout import sentence
 from analysis.plots import Finding
 from analysis.report import Report
@@ -17,7 +17,7 @@ def markdown(report: Report, *, sha256: str) -> str:
     evidence = report.evidence
     parts = [
         f"# {_plain(report.name)}",
-        _plain(f"{evidence.asked.question or 'A study'} · version {evidence.version}"),
+        _plain(subtitle(evidence)),
         _findings(report.verdict) or "No trial has finished, so there is no verdict.",
         "● the interval is clear of zero · ○ it is not",
         f"**{counts(evidence)}**",

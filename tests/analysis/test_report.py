@@ -3,12 +3,13 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from known_truth import ended
 
 from analysis import __main__ as command
-from analysis import figures, layout, page, table, writing
+from analysis import accounts, figures, layout, page, table, writing
 from analysis.report import report_of
 from vqlora.record import Status
 
@@ -148,3 +149,9 @@ def test_the_mathematics_imports_numpy_and_scipy_only():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("name", "warns"), [("rank_bits_7b", True), ("rank_bits", False)])
+def test_a_study_of_random_weights_says_that_its_scores_mean_nothing(name: str, warns: bool) -> None:
+    evidence = table.read(str(Path(__file__).parents[2] / "analysis" / "records" / f"{name}.jsonl"))
+    assert ("scores mean nothing" in accounts.subtitle(evidence)) is warns
