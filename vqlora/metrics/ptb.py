@@ -146,11 +146,10 @@ def _patterns(character: str, signs: frozenset[str]) -> tuple[re.Pattern[str], .
 
 
 # Words between spaces need no rule, unless they are of those that split.
-_PLAIN = re.compile(r"(?:\s*[A-Za-z]+(?=[,;!?]*(?:\s|$)))+")
+_SPLIT = "cannot|gonna|wanna|gotta|lemme|gimme"
+_PLAIN = re.compile(rf"(?:\s*(?!(?i:{_SPLIT})(?![A-Za-z]))[A-Za-z]+(?=[,;!?]*(?:\s|$)))+")
 # Of what begins with a letter, no rule looks past the next space, unless a full stop comes before it.
-_CHUNK = re.compile(rf"(?={_L})[^\s.]+(?=\s)")
-_SPLIT = frozenset(["cannot", "gonna", "wanna", "gotta", "lemme", "gimme"])
-_PLAIN_CAPTION = re.compile(r"[A-Za-z ]*")
+_CHUNK = re.compile(rf"(?={_L})[^\s.]{{1,40}}+(?=\s)")  # longer ones are rare, and not worth keeping
 
 _SPELLING = str.maketrans({
     "\u2018": "`", "\u201b": "'", "\u0091": "`", "\u0092": "\u2019", "\u2039": "`", "\u203a": "'",
@@ -179,10 +178,6 @@ def tokenize(caption: str) -> str:
 
     Equal to coco-caption's `PTBTokenizer.tokenize` of the same caption (see the module's docstring).
     """
-    if _PLAIN_CAPTION.fullmatch(caption):
-        words = caption.lower().split()
-        if _SPLIT.isdisjoint(words):
-            return " ".join(words)
     return " ".join(token for token in tokens(caption) if token not in PUNCTUATION)
 
 
@@ -192,8 +187,8 @@ def tokens(caption: str) -> Iterator[str]:
     signs = _SIGNS & frozenset(text)
     position, end = 0, len(text)  # the line break counts as what follows the last token
     while position < end:
-        if (plain := _PLAIN.match(text, position)) and _SPLIT.isdisjoint(words := plain[0].lower().split()):
-            yield from words
+        if plain := _PLAIN.match(text, position):
+            yield from plain[0].lower().split()
             position = plain.end()
         elif text[position].isspace():
             position += 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from threading import Condition
 from typing import Any, TypeVar
 
@@ -38,6 +38,7 @@ class Pack:
 
     def __init__(self, loaded: Loaded) -> None:
         self.loaded = loaded
+        self._base_bytes = model_bytes(loaded.model)  # here, because a trial's probe may attach an adapter meanwhile
         frame_roles = loaded.family.frame_roles
         self.stack = Stack(loaded.model, by_frame=lambda name: role_of(loaded.model_type, name) in frame_roles)
         self._dense: dict[nn.Module, Tensor] | None = None
@@ -91,10 +92,6 @@ class Pack:
         base, own = self._base_bytes, self._dense
         copies = dense_bytes(self.loaded.model) if own is None else sum(weight.nbytes for weight in own.values())
         return fitting(usable_bytes(self.loaded.device) - base - copies, max(peaks) - base)
-
-    @cached_property
-    def _base_bytes(self) -> int:
-        return model_bytes(self.loaded.model)  # a host asks for room many times a second
 
     def serve(self, wish: Wish) -> Any:
         """Waits until the wish has been served; its result. Raises what went wrong with it alone."""
