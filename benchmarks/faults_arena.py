@@ -183,9 +183,18 @@ class Arena:
         self.run([sys.executable, watcher, self.address, str(self.folder / "cpus.json")], self.folder / "watch.log")
 
     def _collect(self) -> None:
-        """Waits for what was killed."""
-        for process in [*self.started, *([self._init] if self._init else [])]:
-            process.wait(timeout=START_SECONDS)
+        """Waits for what was killed. An `nsenter` that was a victim leaves us its child, and until we wait for that
+        one too its namespace does not end."""
+        own = [*self.started, *([self._init] if self._init else [])]
+
+        def is_over() -> bool:
+            for child in psutil.Process().children():
+                with suppress(psutil.Error, ChildProcessError):
+                    if child.pid not in {one.pid for one in own} and child.status() == psutil.STATUS_ZOMBIE:
+                        os.waitpid(child.pid, os.WNOHANG)
+            return all(one.poll() is not None for one in own)
+
+        until(is_over, START_SECONDS, "what was killed does not end")
         self.started, self._init, self.address = [], None, ""
         while True:
             try:
