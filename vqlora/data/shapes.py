@@ -37,6 +37,7 @@ SPLITS = {"pretrain": 0, "train": 1, "val": 2, "test": 3}
 PRESETS = {
     "tiny": {"train": 24, "val": 8, "test": 8},
     "small": {"train": 512, "val": 64, "test": 128},
+    "medium": {"train": 4096, "val": 128, "test": 512},
     "full": {"train": 8192, "val": 512, "test": 1024},
     "long": {"train": 64, "val": 16, "test": 32},
 }

@@ -30,7 +30,7 @@ LABELS = {"train": "train", "val": "validate", "test": "test"}
 
 
 def write_shapes(preset: str, folder: Path, *, side: int = SIDE) -> None:
-    """Writes a preset ('tiny', 'small', 'full') into an existing or new folder; ValueError for another name.
+    """Writes one of PRESETS into an existing or new folder; ValueError for another name.
 
     side: of the pictures in pixels, a multiple of the native one; larger ones are native ones enlarged.
     """
