@@ -32,6 +32,11 @@ class Devices:
     count: int
     is_gpu: bool
 
+    def label(self, executor: str) -> str:
+        """The executor as records name it, with the share of a GPU where workers get less than one."""
+        share = self.per_worker.get("GPU", 1.0)
+        return executor if share >= 1 else f"{executor}, {share:g} of a GPU"
+
 
 def find_devices(runtime: Runtime) -> Devices:
     """One worker per GPU where the cluster has or can get any, else one per core.

@@ -116,6 +116,7 @@ def _trainer(config: Mapping[str, Any], name: str) -> Any:
             "stale": config["stale"],
             "storage": plan["storage"],
             "is_gpu": devices.is_gpu,
+            "label": devices.label("isolated"),
             "memory_cap_gib": plan["memory_cap_gib"],
             "extend": plan["extend"],
         },
@@ -151,7 +152,7 @@ def train(config: Mapping[str, Any]) -> None:
     if store.trial(asked.trial).newer_record(config["stale"]) is not None:
         return  # by workers before these, one of which was killed when all was done
     if ray.train.get_context().get_world_rank() == 0:
-        run_trial(asked, store, device=device, executor="isolated", channel=channel)
+        run_trial(asked, store, device=device, executor=config["label"], channel=channel)
     else:
         finetune(asked.recipe, device=device, progress=Follower(channel=channel, steps=asked.recipe.schedule.steps))
 

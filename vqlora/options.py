@@ -24,8 +24,9 @@ class Runtime:
     needs several workers. together: the most trials that share every step on a warm worker; with 1 they take turns,
     and each gives what it gives alone to the bit; None = turns on a CPU, on a GPU as many as a probe says fit.
     concurrency: trials at once; None = as many as there are devices. workers: Ray Train workers of one isolated trial.
-    cpus_per_worker, gpus_per_worker: None = one GPU where the cluster has any, and one CPU. start_limit_seconds: a
-    study whose workers don't start within it ends with an error. keep: whose adapters stay in the storage.
+    cpus_per_worker, gpus_per_worker: None = one GPU where the cluster has any, and one CPU; workers of a share of a GPU
+    disturb each other's times, so the share stands in the record's executor. start_limit_seconds: a study whose
+    workers don't start within it ends with an error. keep: whose adapters stay in the storage.
     dry_run: print what the study would take on this device ('auto': this machine's) and run nothing.
     memory_cap_gib: of a worker's GPU memory, past which a trial is out of memory, as on a smaller card; it stands in
     the record.
@@ -57,6 +58,10 @@ class Runtime:
             raise ValueError(f"workers {self.workers} must be >= 1")
         if self.executor == "packed" and self.workers > 1:
             raise ValueError(f"a trial on {self.workers} workers cannot be packed; use the executor 'isolated'")
+        for name in ("cpus_per_worker", "gpus_per_worker"):
+            amount = getattr(self, name)
+            if amount is not None and amount <= 0:
+                raise ValueError(f"{name} {amount} must be > 0; leave it out for a whole one")
         if self.max_failures < 0:
             raise ValueError(f"max_failures {self.max_failures} must be >= 0")
         if self.keep not in get_args(Keep):
@@ -94,6 +99,7 @@ def read_options(study: Study, arguments: Sequence[str], runtime: Runtime) -> tu
         concurrency=given.concurrency,
         together=given.together,
         workers=given.workers,
+        gpus_per_worker=given.gpus_per_worker,
         dry_run=given.dry_run,
         fresh=given.fresh,
         keep=given.keep,
@@ -148,6 +154,7 @@ def _parser(study: Study, runtime: Runtime) -> argparse.ArgumentParser:
     )
     add("--executor", choices=get_args(Executor), default=runtime.executor, help="how trials run (%(default)s)")
     add("--workers", type=int, default=runtime.workers, metavar="N", help="Ray Train workers of a trial (%(default)s)")
+    add("--gpus-per-worker", type=float, default=runtime.gpus_per_worker, metavar="G", help="0.1: ten on one (1)")
     add("--keep", choices=get_args(Keep), default=runtime.keep, help="whose adapters stay (%(default)s)")
     add("--memory-cap-gib", type=float, metavar="G", help="of GPU memory for a trial, as on a smaller card (none)")
     add("--only", action="append", default=[], metavar="AXIS=V,V", help="of the listed points those with these values")

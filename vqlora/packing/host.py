@@ -158,7 +158,7 @@ def _run(
             asked,
             store,
             device=device,
-            executor="packed" if shared is None else "packed, steps shared",
+            executor=config["label"] + ("" if shared is None else ", steps shared"),
             channel=channel,
             warm=warm,
             pack_of=None if shared is None else shared.pack,

@@ -63,6 +63,7 @@ class Turns:
             "is_gpu": devices.is_gpu,
             "waits": obeys_scheduler,
             "together": together,
+            "label": devices.label(self.name),
             "memory_cap_gib": runtime.memory_cap_gib,
             "extend": extend,
         }
