@@ -66,3 +66,16 @@ def test_a_memory_shows_merged_frames_with_their_own_times(base: str) -> None:
     assert np.isfinite(loss_of(inputs, given).item())
     with pytest.raises(ValueError, match="frozen tower"):
         TemporalLora(rank={"vision": 2}, memory=2)
+
+
+def test_a_mixer_leaves_padding_and_order_alone_in_clips_of_unequal_length() -> None:
+    """Each clip is mixed as if it were alone, whatever stands beside it."""
+    for kind in ("time", "frame", "shuffled"):
+        mixer = TemporalMixer(8, 8, kind, torch.device("cpu"))
+        with torch.no_grad():
+            mixer.gate.fill_(1.0)
+        frames = torch.randn(9, 3, 8)
+        together = mixer(frames, (3, 1, 5))
+        alone = torch.cat([mixer(part, (len(part),)) for part in frames.split((3, 1, 5))])
+        assert torch.allclose(together, alone, atol=1e-6)
+        assert torch.equal(together[3], frames[3])  # a clip of one frame

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import runpy
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from trials import BASES, WARM, recipe
 
+from vqlora.asked import expand
 from vqlora.capacity import fits, gib_of, print_fitting
 from vqlora.contracts.footage import natural_size
 from vqlora.finetune import finetune
@@ -143,3 +146,15 @@ def test_a_token_takes_as_long_as_its_launches_or_as_reading_the_weights() -> No
     assert tokens_ms(14e9, "all16") == pytest.approx(28 * 1e3 * LAYER_SECONDS)
     assert tokens_ms(4e9, "all4") == pytest.approx(28 * 1e3 * QUANTISED_LAYER_SECONDS)
     assert tokens_ms(1e12, "all16") == pytest.approx(1e15 / BYTES_PER_SECOND)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_every_kind_of_temporal_adapter_is_planned(device: str) -> None:
+    """The mixer trains nothing in a pass that was not announced, and a memory leaves the base fewer frames."""
+    study = runpy.run_path(str(Path(__file__).parents[1] / "studies" / "temporal.py"))["study"]
+    plans = {one.point["kind"]: plan(one.recipe, device=device) for one in expand(study)}
+    assert all(one.trainable_params > 0 and one.activation_bytes > 0 for one in plans.values())
+    assert plans["mixer"].trainable_params < plans["temporal"].trainable_params
+    assert plans["temporal and mixer"].train_flops > plans["temporal"].train_flops
+    assert plans["temporal and memory"].train_flops < 0.8 * plans["temporal"].train_flops
+    assert plans["temporal and memory"].clip_tokens < plans["temporal"].clip_tokens

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from kept import keep_trial
@@ -79,7 +80,7 @@ def test_with_all_ranks_open_it_is_lora_and_with_none_it_is_the_base(base: str, 
 
 
 def gate_of(adapted: TemporalAdapted, scores: list[float]) -> torch.Tensor:
-    adapted.watch.see([torch.tensor(scores)], None)
+    adapted.watch.see([torch.tensor(scores)], None, adapted.loaded.device)
     return adapted.gates["text"].table(adapted.watch).detach()
 
 
@@ -107,11 +108,11 @@ def test_gates_get_gradients_through_the_loss(base: str, mode: str) -> None:
 
 def test_the_budget_pulls_the_mean_rank_down_and_smoothness_lies_within_clips() -> None:
     adapted, _ = attached(asked(method=replace(PLAIN, budget=0.3)))
-    adapted.watch.see([torch.tensor([0.9, 0.9]), torch.tensor([0.1])], None)
+    adapted.watch.see([torch.tensor([0.9, 0.9]), torch.tensor([0.1])], None, adapted.loaded.device)
     gate = adapted.gates["text"]
     gate.penalty(adapted.watch).backward()
     assert gate.threshold.grad < 0  # a higher threshold opens fewer ranks
-    adapted.watch.see([torch.tensor([0.2]), torch.tensor([0.1])], None)
+    adapted.watch.see([torch.tensor([0.2]), torch.tensor([0.1])], None, adapted.loaded.device)
     with torch.no_grad():
         assert torch.isclose(gate.penalty(adapted.watch), F.relu(gate.shares(adapted.watch).mean() - 0.3) ** 2)
 
@@ -124,9 +125,9 @@ def test_in_the_tower_each_frame_has_the_mask_of_its_own_score() -> None:
         adapted, inputs = attached(given)
         pixels = [inputs.frames(example) for example in WARM.data(given).splits["train"][:1]]
         with torch.no_grad():
-            adapted.watch.see([torch.tensor([0.5, 0.5, 0.5])], None)
+            adapted.watch.see([torch.tensor([0.5, 0.5, 0.5])], None, adapted.loaded.device)
             (before,) = adapted.loaded.family.vision_states(adapted.model, adapted.loaded.processor, pixels)
-            adapted.watch.see([torch.tensor([0.5, 1.0, 0.5])], None)
+            adapted.watch.see([torch.tensor([0.5, 1.0, 0.5])], None, adapted.loaded.device)
             (after,) = adapted.loaded.family.vision_states(adapted.model, adapted.loaded.processor, pixels)
         assert [torch.allclose(a, b, atol=1e-6) for a, b in zip(before, after, strict=True)] == [True, False, True]
 
@@ -288,3 +289,15 @@ def test_a_trial_trains_evaluates_and_states_its_mean_rank(base: str) -> None:
     assert outcome.status == "done" and outcome.adapter_state
     assert 0.25 <= outcome.metrics["test"]["active_text"] <= 1
     assert outcome.model["text"]["adapted_layers"] > 0
+
+
+def test_masks_are_made_once_a_pass_and_anew_when_a_gate_has_changed() -> None:
+    adapted, _ = attached(asked())
+    gate = adapted.gates["text"]
+    adapted.see([Shown(scores={"motion": np.array([0.1, 0.9])}, number=0)], None)
+    first = gate.table(adapted.watch)
+    assert gate.table(adapted.watch) is first
+    with torch.no_grad():
+        gate.threshold.fill_(-5.0)
+    ones = torch.ones(2, 8)
+    assert torch.allclose(gate.table(adapted.watch)[1:], ones) and not torch.allclose(first[1:], ones)

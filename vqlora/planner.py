@@ -14,16 +14,19 @@ from functools import cache
 from operator import attrgetter
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import PretrainedConfig
 
 from vqlora.adapters import Adapted, attach
+from vqlora.adapters.adapted import Shown
 from vqlora.checkpointing import checkpointed
 from vqlora.cost import GIB, LivePeak, saved_activations
 from vqlora.data.example import PROMPTS, Message
 from vqlora.flops import FlopCounter
+from vqlora.methods import SCORES
 from vqlora.models.bits import layer_bits, linear_bytes
 from vqlora.models.conversation import IGNORED
 from vqlora.models.dual import Dual
@@ -194,7 +197,7 @@ class _Batch:
 def _batch(adapted: Adapted, recipe: Recipe) -> _Batch:
     """A batch of the recipe's shape."""
     loaded = adapted.loaded
-    frames, size = recipe.frames.budget, recipe.frames.size
+    frames, size = _slots(recipe), recipe.frames.size
     asked = (Message(role="user", text=PROMPTS["caption"]), Message(role="assistant", text=CAPTION))
     times = [[float(second) for second in range(frames)]] * recipe.schedule.batch_size
     tokens = loaded.family.batch(
@@ -202,6 +205,11 @@ def _batch(adapted: Adapted, recipe: Recipe) -> _Batch:
     )
     tokens["attention_mask"] = torch.ones_like(tokens["attention_mask"])  # as training batches have it
     return _Batch(tokens, int((tokens["labels"][:, 1:] != IGNORED).sum()) if "labels" in tokens else 0)
+
+
+def _slots(recipe: Recipe) -> int:
+    """Frames that the language model sees: those of the budget, or what an adapter's memory leaves of them."""
+    return min(recipe.frames.budget, getattr(recipe.method, "memory", None) or recipe.frames.budget)
 
 
 def _loss(adapted: Adapted, recipe: Recipe, batch: _Batch, states: Sequence[Tensor] | None) -> Tensor:
@@ -212,6 +220,9 @@ def _loss(adapted: Adapted, recipe: Recipe, batch: _Batch, states: Sequence[Tens
     if states is None:
         clips = recipe.schedule.batch_size
         states = _tower(adapted, recipe, clips).unflatten(0, (clips, -1)).unbind(0)
+    if adapted.follows_frames:
+        shown = Shown(scores=dict.fromkeys(SCORES, np.zeros(_slots(recipe))), number=0)
+        adapted.see([shown] * recipe.schedule.batch_size, tokens)
     if isinstance(family, Dual):
         return family.loss(loaded.model, tokens, states)
     hidden = family.hidden(loaded.model, tokens, states)
@@ -234,7 +245,9 @@ def _seen(adapted: Adapted, recipe: Recipe) -> _Seen:
         return _Seen()
     with torch.no_grad(), LivePeak(TOLERANCE) as live, FlopCounter() as flops:
         one = _tower(adapted, recipe, 1)
-    return _Seen([one] * recipe.schedule.batch_size, recipe.schedule.batch_size * flops.total, live.peak)
+    return _Seen(
+        [one[: _slots(recipe)]] * recipe.schedule.batch_size, recipe.schedule.batch_size * flops.total, live.peak
+    )
 
 
 def _tower(adapted: Adapted, recipe: Recipe, clips: int) -> Tensor:

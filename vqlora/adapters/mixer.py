@@ -11,10 +11,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pad_sequence
 
 from vqlora.adapters.watch import Watch
 from vqlora.methods import TemporalLora
@@ -43,20 +43,29 @@ class TemporalMixer(nn.Module):
 
     def forward(self, x: Tensor, counts: tuple[int, ...]) -> Tensor:
         """counts: frames of each clip."""
-        orders = [self._order(count, x.device) for count in counts]
+        places, home = self._places(counts)
         low = self.down(self.norm(x.to(self.norm.weight.dtype)))
-        clips = [part[order] for part, order in zip(low.split(counts), orders, strict=True)]
-        if self.kind == "frame":
-            clips = [frame for clip in clips for frame in clip.split(1)]
-        padded = pad_sequence(clips, batch_first=True)  # [clips, frames, tokens, inner]
-        is_pad = torch.ones(padded.shape[:2], dtype=torch.bool, device=x.device)
-        for row, clip in enumerate(clips):
-            is_pad[row, : len(clip)] = False
-        mixed = self._mixed(padded, is_pad)[~is_pad]
-        parts = mixed.split(counts)
-        mixed = torch.cat([part[order.argsort()] for part, order in zip(parts, orders, strict=True)])
-        several = torch.tensor([count > 1 for count in counts for _ in range(count)], device=x.device)
+        is_pad = (places < 0).to(x.device)
+        padded = low[places.clamp(min=0).to(x.device)] * ~is_pad[..., None, None]  # [clips, frames, tokens, inner]
+        mixed = self._mixed(padded, is_pad).flatten(0, 1)[home.to(x.device)]
+        several = torch.tensor([count > 1 for count in counts for _ in range(count)]).to(x.device)
         return x + (torch.tanh(self.gate) * self.up(mixed) * several[:, None, None]).to(x.dtype)
+
+    def _places(self, counts: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """Which frame stands where of what is mixed [clips, longest], -1 for none, and where each frame is there [F].
+
+        Made of numbers, not tensors: a plan runs this on tensors without values.
+        """
+        starts = np.cumsum((0, *counts))
+        clips = [start + self._order(count) for start, count in zip(starts[:-1], counts, strict=True)]
+        if self.kind == "frame":
+            clips = [clip[place : place + 1] for clip in clips for place in range(len(clip))]
+        places = np.full((len(clips), max(map(len, clips))), -1)
+        for row, clip in zip(places, clips, strict=True):
+            row[: len(clip)] = clip
+        home = np.empty(sum(counts), dtype=np.int64)
+        home[places[places >= 0]] = np.flatnonzero(places >= 0)
+        return torch.from_numpy(places), torch.from_numpy(home)
 
     def _mixed(self, low: Tensor, is_pad: Tensor) -> Tensor:
         count, frames, tokens, inner = low.shape
@@ -67,11 +76,8 @@ class TemporalMixer(nn.Module):
         rows = rows + self.far(timed, timed, timed, key_padding_mask=mask, need_weights=False)[0]
         return rows.view(count, tokens, frames, inner).transpose(1, 2)
 
-    def _order(self, count: int, device: torch.device) -> Tensor:
-        if self.kind != "shuffled":
-            return torch.arange(count, device=device)
-        generator = torch.Generator().manual_seed(count)
-        return torch.randperm(count, generator=generator).to(device)
+    def _order(self, count: int) -> np.ndarray:
+        return np.arange(count) if self.kind != "shuffled" else np.random.default_rng(count).permutation(count)
 
 
 def add_mixer(loaded: Loaded, method: TemporalLora, watch: Watch, *, seed: int) -> Callable[[], None]:

@@ -43,6 +43,7 @@ class Gate(nn.Module):
     def __init__(self, method: TemporalLora, rank: int, device: torch.device) -> None:
         super().__init__()
         self.method, self.rank, self.softness = method, rank, SOFT
+        self._made: tuple[tuple[Any, ...], Tensor] | None = None
         if method.mode == "gate":
             self.weights = nn.Parameter(torch.zeros(3, device=device))
         elif method.control != "constant":
@@ -62,6 +63,19 @@ class Gate(nn.Module):
 
     def table(self, watch: Watch, device: torch.device | None = None) -> Tensor:
         """The masks, hard forward and soft backward (straight through)."""
+        if self._made is not None and self._made[0] == self._state(watch):
+            return self._made[1]
+        return self._masks(watch, device)
+
+    def prepare(self, watch: Watch) -> None:
+        """Makes the masks of the pass that was announced, once for all layers and outside of checkpointed blocks."""
+        self._made = self._state(watch), self._masks(watch, None)
+
+    def _state(self, watch: Watch) -> tuple[float, ...]:
+        """What the masks depend on."""
+        return watch.passes, self.softness, *(parameter._version for parameter in self.parameters())
+
+    def _masks(self, watch: Watch, device: torch.device | None) -> Tensor:
         shares = self.shares(watch, device)
         if self.method.mode == "gate":
             return torch.cat([torch.ones_like(shares[:1]) if len(shares) else shares.new_ones(1), shares])[:, None]
@@ -75,9 +89,8 @@ class Gate(nn.Module):
         if self.method.mode == "gate" or self.method.control == "constant":
             return 0.0
         shares = self.shares(watch)
-        starts = {sum(watch.counts[:place]) for place in range(len(watch.counts))}
-        inner = [place for place in range(len(shares)) if place not in starts]
-        smooth = (shares[inner] - shares[[place - 1 for place in inner]]).square().mean() if inner else 0.0
+        changes, follows = shares.diff().square(), watch.follows[1:]
+        smooth = (changes * follows).sum() / follows.sum().clamp(min=1)
         return BUDGET_WEIGHT * F.relu(shares.mean() - self.method.budget).square() + SMOOTH_WEIGHT * smooth
 
 
@@ -120,10 +133,13 @@ class TemporalAdapted(Adapted):
         return True
 
     def see(self, shown: Sequence[Shown], tokens: Mapping[str, Tensor] | None) -> None:
-        self.watch.see([scores_of(one, self.method) for one in shown], tokens)  # type: ignore[arg-type]
+        scores = [scores_of(one, self.method) for one in shown]  # type: ignore[arg-type]
+        self.watch.see(scores, tokens, self.loaded.device)
         with torch.no_grad():
             for role, gate in self.gates.items():
                 self.seen.setdefault(role, []).append(gate.shares(self.watch).mean())
+        for gate in self.gates.values():
+            gate.prepare(self.watch)
 
     def advance(self, share: float) -> None:
         for gate in self.gates.values():
@@ -142,7 +158,7 @@ class TemporalAdapted(Adapted):
 def attach_temporal(loaded: Loaded, method: TemporalLora, *, seed: int) -> TemporalAdapted:
     """LoRA of the greatest ranks with a gate per role, and the mixer; at first the output is the base's own."""
     check_temporal(method, loaded.model_type)
-    watch = Watch(device=loaded.device, placeholders=_placeholders(loaded))
+    watch = Watch(placeholders=_placeholders(loaded))
     gates: dict[str, Gate] = {}
     if any(method.rank.values()):
         attach_lora(loaded, Lora(rank=method.rank, alpha=method.alpha, rslora=method.rslora), seed=seed)

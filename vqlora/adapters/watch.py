@@ -60,22 +60,25 @@ def scores_of(shown: Shown, method: TemporalLora) -> Tensor:
 class Watch:
     """The frames of the pass under way. scores, before: of all clips' frames end to end [F], and of the frame before.
 
+    follows: 1 for a frame that another of its clip is before [F]. passes: how many were announced so far.
     places: per layout the place of each row's frame in these, + 1; 0 is text.
     """
 
-    device: torch.device
     placeholders: frozenset[int]
     scores: Tensor = field(default_factory=lambda: torch.zeros(0))
     before: Tensor = field(default_factory=lambda: torch.zeros(0))
+    follows: Tensor = field(default_factory=lambda: torch.zeros(0))
     counts: tuple[int, ...] = ()
+    passes: int = 0
     places: dict[Layout, Tensor] = field(default_factory=dict)
 
-    def see(self, scores: Sequence[Tensor], tokens: Mapping[str, Tensor] | None) -> None:
+    def see(self, scores: Sequence[Tensor], tokens: Mapping[str, Tensor] | None, device: torch.device) -> None:
         """scores: [frames] of each clip. tokens: the batch, with `input_ids` and `frame_of_token` [B, T]."""
-        self.counts = tuple(len(one) for one in scores)
-        self.scores = torch.cat(list(scores)).to(self.device)
-        self.before = torch.cat([torch.cat([one[:1], one[:-1]]) for one in scores]).to(self.device)
-        numbers = torch.arange(1, len(self.scores) + 1, device=self.device)
+        self.counts, self.passes = tuple(len(one) for one in scores), self.passes + 1
+        self.scores = torch.cat(list(scores)).to(device)
+        self.before = torch.cat([torch.cat([one[:1], one[:-1]]) for one in scores]).to(device)
+        self.follows = torch.cat([(torch.arange(len(one)) > 0).float() for one in scores]).to(device)
+        numbers = torch.arange(1, len(self.scores) + 1, device=device)
         padded = pad_sequence(list(numbers.split(self.counts)), batch_first=True)
         self.places = {"frames": numbers, "padded": padded.flatten()}
         if tokens is not None:
