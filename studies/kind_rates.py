@@ -7,7 +7,7 @@ Rows          kinds of `studies/temporal.py` that learn differently, three rules
 Columns       learning rate 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2: a factor of 2 apart.
 Cell          CIDEr-D on validation; the three studies take each row's best; a best at the edge extends its row.
 Cost          50 trials a seed, of as many steps as the headline runs have.
-Command       python studies/kind_rates.py --data shapes:medium --steps 300 --set schedule.batch_size=64
+Command       python studies/kind_rates.py --data shapes:medium --steps 200 --set schedule.batch_size=64
 """
 
 from pathlib import Path

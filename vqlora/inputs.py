@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,9 +13,9 @@ from torch import Tensor
 from vqlora.adapters import Adapted
 from vqlora.adapters.adapted import Shown
 from vqlora.adapters.mixer import neighbours
-from vqlora.data.example import Example, Message
+from vqlora.data.example import Clip, Example, Message
 from vqlora.states import StateMemory
-from vqlora.video.frames import ClipFrames, FrameStore
+from vqlora.video.frames import ClipFrames, FrameStore, Stamp
 
 
 def precision(device: torch.device) -> AbstractContextManager[object]:
@@ -29,12 +29,14 @@ class Inputs:
 
     A frozen, unadapted vision tower runs clip by clip, so a state is the same to the bit whether it comes from memory
     or is computed afresh, alone or in a batch. A trained tower runs on the whole batch, with gradients.
+    merged: which frames an adapter's memory merges, by the digest of the clip's frames and the number of slots.
     """
 
     adapted: Adapted
     store: FrameStore
     memory: StateMemory
     language: str
+    merged: dict[tuple[str, int], list[range]] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -62,20 +64,26 @@ class Inputs:
 
     def times(self, example: Example) -> tuple[float, ...]:
         """Seconds at which the frames that the model sees are shown; of merged ones the mean."""
-        times = self.frames(example).times_seconds
+        times = self._stamp(example).times_seconds
         slots = self._slots(example)
         return times if slots is None else tuple(float(np.mean([times[place] for place in slot])) for slot in slots)
 
     def frames(self, example: Example) -> ClipFrames:
         """The example's decoded frames. ValueError unless it has exactly one clip."""
-        if len(example.clips) != 1:
-            raise ValueError(f"example {example.id} has {len(example.clips)} clips; the families here take one")
-        return self.store.get(example.clips[0], example.question)
+        return self.store.get(_only_clip(example), example.question)
+
+    def _stamp(self, example: Example) -> Stamp:
+        return self.store.stamp(_only_clip(example), example.question)
 
     def _slots(self, example: Example) -> list[range] | None:
         """Which frames the adapter's memory merges; None without one."""
         slots = getattr(self.adapted.method, "memory", None)
-        return None if slots is None else neighbours(self._state(example, fresh=False), slots)
+        if slots is None:
+            return None
+        key = self._stamp(example).digest, slots
+        if key not in self.merged:
+            self.merged[key] = neighbours(self._state(example, fresh=False), slots)
+        return self.merged[key]
 
     @staticmethod
     def _merged(state: Tensor, slots: list[range] | None) -> Tensor:
@@ -93,16 +101,16 @@ class Inputs:
             scores = {
                 name: np.array([own[slot.start : slot.stop].mean() for slot in slots]) for name, own in scores.items()
             }
-        return Shown(scores=scores, number=int(self.frames(example).digest[:8], 16))
+        return Shown(scores=scores, number=int(self._stamp(example).digest[:8], 16))
 
     def _state(self, example: Example, fresh: bool) -> Tensor:
-        frames = self.frames(example)
-        kept = None if fresh else self.memory.get(frames.digest)
+        digest = self._stamp(example).digest
+        kept = None if fresh else self.memory.get(digest)
         if kept is not None:
             return kept.to(self.device)
         with torch.no_grad():
-            state = self._run_tower([frames])[0]
-        self.memory.keep(frames.digest, state)
+            state = self._run_tower([self.frames(example)])[0]
+        self.memory.keep(digest, state)
         return state
 
     def _run_tower(self, clips: Sequence[ClipFrames]) -> list[Tensor]:
@@ -113,6 +121,12 @@ class Inputs:
     def conversation(self, example: Example, reference: int) -> tuple[Message, ...]:
         """The example's turns in the trial's language."""
         return example.conversation(self.language, reference)
+
+
+def _only_clip(example: Example) -> Clip:
+    if len(example.clips) != 1:
+        raise ValueError(f"example {example.id} has {len(example.clips)} clips; the families here take one")
+    return example.clips[0]
 
 
 def joint_tokens(

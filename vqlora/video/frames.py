@@ -46,6 +46,14 @@ class ClipFrames:
     digest: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Stamp:
+    """What a clip's frames are known by, without their pixels: see `ClipFrames`."""
+
+    times_seconds: tuple[float, ...]
+    digest: str
+
+
 class FrameStore:
     """The frames of clips under one `Frames` setting, from `cache_dir` where they are there, else decoded into it.
 
@@ -58,11 +66,19 @@ class FrameStore:
         self.cache_dir, self.frames = cache_dir, frames
         self.selections = Selections(cache_dir, frames, tower_key, tower)
         self._scores: dict[tuple[Clip, str | None], dict[str, np.ndarray]] = {}
+        self._stamps: dict[tuple[Clip, str | None], Stamp] = {}
 
     def get(self, clip: Clip, query: str | None = None) -> ClipFrames:
         """query: what is asked of the clip. DecodeError, naming the file and the cause, if it gives no frames."""
         digest, info = seen(self.cache_dir, clip.path)
         return self._at(clip, self._chosen(clip, query, digest, info), digest, info)
+
+    def stamp(self, clip: Clip, query: str | None = None) -> Stamp:
+        """As `get`, from memory once the clip was read: a step asks for those of its whole batch."""
+        if (clip, query) not in self._stamps:
+            found = self.get(clip, query)
+            self._stamps[clip, query] = Stamp(times_seconds=found.times_seconds, digest=found.digest)
+        return self._stamps[clip, query]
 
     def at(self, clip: Clip, indices: Sequence[int]) -> ClipFrames:
         """Frames by their indices in the file, whatever the sampler; DecodeError as above."""
