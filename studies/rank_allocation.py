@@ -20,7 +20,7 @@ from vqlora.study import Objective, Study
 
 PLANS = Path(__file__).parent / "allocations"  # one file a base, made by `vqlora allocate`, with the base's digest
 SKETCH_RATE = 4e-3  # best on validation in kind_rates; of the rules but the shares that are mostly vision
-RATE = {"share 0.5": 4e-3, "share 0.75": 4e-3, "share 1": 4e-3}
+RATE = {"share 0.5": 2e-3, "share 0.75": 2e-3, "share 1": 2e-3}
 RULES = [
     "uniform", "sketch", "entropy 0.5", "entropy 1", "eva", "random",
     "share 0", "share 0.1", "share 0.25", "share 0.5", "share 0.75", "share 1",

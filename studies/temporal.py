@@ -16,8 +16,8 @@ from vqlora.recipe import Bits, Frames, Lora, Method, Recipe, Schedule, Temporal
 from vqlora.study import Objective, Study
 
 RANK = {"text": 8, "cross_modal": 8}
-CONSTANT = 0.5  # mean active share of the temporal trials, measured on validation before the headline run
-TEMPORAL_RATE = 4e-3  # of the temporal kind and its controls; these are each kind's best on validation in kind_rates
+CONSTANT = 0.26  # mean active share of the temporal trials, measured on validation before the headline run
+TEMPORAL_RATE = 8e-3  # of the temporal kind and its controls; these are each kind's best on validation in kind_rates
 MIXER_RATE = 4e-3
 RATE = {"plain": 4e-3, "gate": 4e-3}
 RATE |= dict.fromkeys(("mixer", "mixer of single frames", "mixer of shuffled frames"), MIXER_RATE)
