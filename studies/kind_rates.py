@@ -25,7 +25,7 @@ KINDS: dict[str, Method] = {
     "plain": Lora(rank=RANK),
     "temporal": TemporalLora(rank=RANK),
     "gate": TemporalLora(rank=RANK, mode="gate"),
-    "mixer": TemporalLora(rank={}, mixer="time"),
+    "mixer": TemporalLora(rank=RANK, control="constant", budget=1.0, text=1.0, mixer="time"),
     **{f"rank {rank}": Lora(rank=dict.fromkeys(RANK, rank)) for rank in (1, 2, 4, 16)},
 }
 RULES = ("sketch", "share 0.5", "share 1")

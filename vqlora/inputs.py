@@ -59,7 +59,7 @@ class Inputs:
         if not self.is_vision_frozen:
             self._announce(examples, None)
             return self._run_tower([self.frames(example) for example in examples])
-        states = [self._state(example, fresh) for example in examples]
+        states = self._moved([self._state(example, fresh) for example in examples])
         return [self._merged(state, self._slots(example)) for state, example in zip(states, examples, strict=True)]
 
     def times(self, example: Example) -> tuple[float, ...]:
@@ -103,11 +103,21 @@ class Inputs:
             }
         return Shown(scores=scores, number=int(self._stamp(example).digest[:8], 16))
 
+    def _moved(self, states: Sequence[Tensor]) -> list[Tensor]:
+        """The same on the device; those on the host in one copy, as a GPU waits for each."""
+        host = [state for state in states if state.device.type != self.device.type]
+        if not host:
+            return list(states)
+        moved = torch.cat([state.flatten() for state in host]).to(self.device).split([one.numel() for one in host])
+        parts = iter(part.view(state.shape) for part, state in zip(moved, host, strict=True))
+        return [state if state.device.type == self.device.type else next(parts) for state in states]
+
     def _state(self, example: Example, fresh: bool) -> Tensor:
+        """On the host where memory has it, on the device where it was computed now."""
         digest = self._stamp(example).digest
         kept = None if fresh else self.memory.get(digest)
         if kept is not None:
-            return kept.to(self.device)
+            return kept
         with torch.no_grad():
             state = self._run_tower([self.frames(example)])[0]
         self.memory.keep(digest, state)

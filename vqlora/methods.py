@@ -243,7 +243,7 @@ class TemporalLora(Method):
     rank: {role: greatest rank R}; all 0 leaves the mixer alone. mode: 'rank', m is the first k of R with
     k / R = low + (1 - low) sigmoid(softplus(a) (score - b)), a and b trained per role; 'gate', one factor per frame.
     score: {'motion', 'entropy' or 'keyframe': weight}, weights of 1 in sum. text: k / R of tokens that are in no frame.
-    budget: mean k / R of frames above which the loss grows. control: instead of the frame's own score 'shuffled'
+    budget: mean k / R of frames, from which the loss grows. control: instead of the frame's own score 'shuffled'
     scores of the clip's other frames, 'still' 0.5 everywhere, 'random' numbers; or 'constant' k / R = budget.
     mixer: attention over 'time' after the projector, of `width`; controls: each 'frame' alone, frames 'shuffled'.
     memory: neighbouring frames that are alike are merged until so many are left.

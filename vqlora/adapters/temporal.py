@@ -85,13 +85,16 @@ class Gate(nn.Module):
         return (ranks > steps).to(soft.dtype) + soft - soft.detach()
 
     def penalty(self, watch: Watch) -> Tensor | float:
-        """Mean k / R above the budget, squared, and how much it changes from frame to frame."""
+        """How far the mean k / R is from the budget, squared, and how much it changes from frame to frame.
+
+        From both sides: with nothing to hold it up the gate closes for all frames alike, whatever their scores.
+        """
         if self.method.mode == "gate" or self.method.control == "constant":
             return 0.0
         shares = self.shares(watch)
         changes, follows = shares.diff().square(), watch.follows[1:]
         smooth = (changes * follows).sum() / follows.sum().clamp(min=1)
-        return BUDGET_WEIGHT * F.relu(shares.mean() - self.method.budget).square() + SMOOTH_WEIGHT * smooth
+        return BUDGET_WEIGHT * (shares.mean() - self.method.budget).square() + SMOOTH_WEIGHT * smooth
 
 
 class Masked(LoraVariant):

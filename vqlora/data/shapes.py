@@ -38,9 +38,11 @@ PRESETS = {
     "tiny": {"train": 24, "val": 8, "test": 8},
     "small": {"train": 512, "val": 64, "test": 128},
     "medium": {"train": 4096, "val": 128, "test": 512},
+    "medium-2": {"train": 4096, "val": 128, "test": 512},
     "full": {"train": 8192, "val": 512, "test": 1024},
     "long": {"train": 64, "val": 16, "test": 32},
 }
+FIRST_TEST = {"medium-2": 512}  # where a preset's test clips start: fresh ones for another attempt at a claim
 SECONDS = {False: (4.0, 12.0), True: (30.0, 60.0)}  # of a clip, by whether it is long
 MARGIN = 18.0  # pixels an object's centre keeps from the border
 MIN_PHASE_SECONDS = 0.5
@@ -154,14 +156,18 @@ def draw_scene(split: str, index: int, *, long: bool = False) -> Scene:
     )
 
 
-def draw_scenes(counts: Mapping[str, int], *, long: bool = False) -> dict[str, list[Scene]]:
-    """The first scenes of each split."""
-    return {split: [draw_scene(split, index, long=long) for index in range(count)] for split, count in counts.items()}
+def draw_scenes(counts: Mapping[str, int], *, long: bool = False, first_test: int = 0) -> dict[str, list[Scene]]:
+    """The first scenes of each split; of test from number `first_test` on."""
+    firsts = {"test": first_test}
+    return {
+        split: [draw_scene(split, firsts.get(split, 0) + place, long=long) for place in range(count)]
+        for split, count in counts.items()
+    }
 
 
 def draw_preset(preset: str) -> dict[str, list[Scene]]:
     """The scenes of one of PRESETS."""
-    return draw_scenes(PRESETS[preset], long=preset == "long")
+    return draw_scenes(PRESETS[preset], long=preset == "long", first_test=FIRST_TEST.get(preset, 0))
 
 
 def _draw_things(rng: np.random.Generator, downstream: bool) -> tuple[Thing, ...]:
