@@ -277,6 +277,21 @@ def test_a_study_that_gets_no_device_ends_with_a_clear_error_within_its_bound(
     assert not waiting, "what was asked of Ray in vain is taken back though this process goes on"
 
 
+def test_a_killed_queue_fails_no_trial_and_the_next_launch_goes_on(packed: str, runs: str) -> None:
+    study = small_study(steps=8)
+
+    def has_a_checkpoint() -> bool:
+        return any(path.stat().st_size for path in Path(runs).rglob("state-*.bin"))
+
+    with killing("ray::Board", when=has_a_checkpoint) as killed:
+        assert run(study, ["--storage", runs], PACKED) == 1
+    assert len(killed) == 1
+    assert not list(Path(runs).rglob("attempt-*/record.json")), "a trial was called failed and would start anew"
+    assert run(study, ["--storage", runs], PACKED) == 0
+    for trial, record in records(runs).items():
+        assert losses(record) == losses(records(packed)[trial])
+
+
 def study_of(name: str) -> Study:
     return small_study(name=name)
 

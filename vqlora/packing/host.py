@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 import ray.train
+from ray.exceptions import RayActorError
 
 from vqlora.asked import asked_from_json
 from vqlora.endings import Interrupted, Stopped
@@ -49,10 +50,13 @@ class BoardChannel:
     leaves: threading.Event
 
     def send(self, row: Mapping[str, Any]) -> None:
-        verdict, number = ray.get(self.board.send.remote(self.trial, self.worker, dict(row)))
-        if self.waits and is_validation(row):
-            while (verdict := ray.get(self.board.verdict.remote(self.trial, self.worker, number))) == "wait":
-                time.sleep(POLL_SECONDS)
+        try:
+            verdict, number = ray.get(self.board.send.remote(self.trial, self.worker, dict(row)))
+            if self.waits and is_validation(row):
+                while (verdict := ray.get(self.board.verdict.remote(self.trial, self.worker, number))) == "wait":
+                    time.sleep(POLL_SECONDS)
+        except RayActorError as error:  # the board's process was killed, which is no finding of this trial
+            raise Interrupted(f"{self.trial}: the study's queue is gone") from error
         if verdict == "stop":
             raise Stopped(f"{self.trial}: the scheduler stopped it")
         if verdict == "leave":
