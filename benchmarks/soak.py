@@ -56,10 +56,14 @@ def main() -> None:
     try:
         arena.start()
         samples, kills = watch(arena, storage, 60 * given.minutes, 60 * given.kill_minutes)
-        trials = len(places(storage, study).read().records)
+        report(samples, trials=len(places(storage, study).read().records), kills=kills)
     finally:
         arena.end()
         shutil.rmtree(storage, ignore_errors=True)
+
+
+def report(samples: Sequence[Mapping[str, float]], *, trials: int, kills: int) -> None:
+    """Prints what grows and writes the result, before anything is taken down."""
     rows = [{"what": name, **growth(samples, name)} for name in samples[0] if name != "seconds"]
     for row in rows:
         print(f"{row['what']:20} {row['mean']:10.1f}  {row['per_hour']:+9.2f} +- {row['error']:.2f} an hour  "

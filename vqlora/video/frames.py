@@ -8,6 +8,7 @@ written beside its place and renamed into it, so readers see a whole entry or no
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -153,12 +154,14 @@ class TooManySkipped(ValueError):
 def readable(store: FrameStore, examples: Sequence[Example], *, max_skipped_share: float) -> Readable:
     """Decodes every clip into the store and keeps the examples that can be read; TooManySkipped past the share.
 
-    An example that occurs more than once (a weighted mixture) counts once in `skipped` and in the share.
+    An example that occurs more than once (a weighted mixture) counts once in `skipped` and in the share. They are
+    read in an order of this process's own, so that workers that start together leave each other's clips alone.
     """
     distinct = {example.id: example for example in examples}
+    names = random.Random(os.urandom(8)).sample(list(distinct), len(distinct))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        reasons = dict(zip(distinct, pool.map(lambda example: _reason(store, example), distinct.values()), strict=True))
-    skipped = tuple({"id": id, "reason": reason} for id, reason in reasons.items() if reason is not None)
+        reasons = dict(zip(names, pool.map(lambda name: _reason(store, distinct[name]), names), strict=True))
+    skipped = tuple({"id": name, "reason": reason} for name in distinct if (reason := reasons[name]) is not None)
     if len(skipped) > max_skipped_share * len(reasons):
         named = "; ".join(f"{row['id']} ({row['reason']})" for row in skipped[:10])
         more = f"; and {len(skipped) - 10} more" if len(skipped) > 10 else ""
