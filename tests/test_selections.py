@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +17,10 @@ from vqlora.features import TowerFeatures, tower_key
 from vqlora.finetune import finetune
 from vqlora.models.load import load
 from vqlora.recipe import Bits, Frames, Recipe, Schedule
-from vqlora.video import passes
-from vqlora.video.decode import probe
+from vqlora.video import frames as frames_module
+from vqlora.video.decode import DecodeError, probe, read_frames
 from vqlora.video.frames import FrameStore
+from vqlora.video.killable import call
 from vqlora.video.selections import Selections
 from vqlora.warm import Warm
 
@@ -34,15 +37,29 @@ def test_a_choice_is_made_once_and_read_back_the_same(clip: Clip, tmp_path: Path
     seconds = first.selections.seconds()
     assert seconds > 0
 
-    def never(*_: object) -> None:
-        raise AssertionError("a second pass over a file that has been looked at")
+    def decoding(function: Callable[..., Any], *arguments: Any) -> Any:
+        assert function is read_frames, "a second pass over a file that has been looked at"
+        return call(function, *arguments)
 
-    monkeypatch.setattr(passes, "opened", never)
+    monkeypatch.setattr(frames_module, "call", decoding)
     second = FrameStore(tmp_path / "cache", frames)
     again = second.get(clip)
     assert again.indices == got.indices and np.array_equal(again.frames, got.frames)
     assert second.selections.seconds() == seconds
     assert FrameStore(tmp_path / "cache", Frames(budget=3, sampler="motion", size=56)).get(clip).indices
+
+
+def test_a_pass_over_a_file_ends_at_the_time_limit_of_a_clip(
+    clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Signals come from a decoder too, which a file may hang."""
+    store = FrameStore(tmp_path / "cache", Frames(budget=5, size=56))
+    store.get(clip)
+    monkeypatch.setenv("VQLORA_CLIP_SECONDS", "0.0001")
+    with pytest.raises(DecodeError, match=r"clip\.mp4"):
+        store.scores(clip)
+    monkeypatch.delenv("VQLORA_CLIP_SECONDS")
+    assert len(store.scores(clip)["motion"]) == 5
 
 
 def test_the_times_are_those_of_the_frames_that_were_chosen(clip: Clip, tmp_path: Path):

@@ -109,7 +109,7 @@ class FrameStore:
             indices = self._chosen(clip, query, digest, info)
             inside, stretch = _stretch(clip, info)
             with local(self.cache_dir, clip.path) as path:
-                sight = Sight(path=path, file=info, info=stretch, inside=inside)
+                sight = Sight(path=path, file=info, info=stretch, inside=inside, run=call)
                 signals = self.selections.signals(sight, digest)
             self._scores[clip, query] = scores_of(signals, [inside.index(index) for index in indices])
         return self._scores[clip, query]
@@ -123,7 +123,7 @@ class FrameStore:
         # The address of a clip in a bucket will do for samplers that need neither packets nor pictures.
         place = nullcontext(clip.path) if self.frames.sampler in ("uniform", "random", "fps") else None
         with place or local(self.cache_dir, clip.path) as path:
-            sight = Sight(path=path, file=info, info=stretch, inside=inside)
+            sight = Sight(path=path, file=info, info=stretch, inside=inside, run=call)
             return self.selections.choose(sight, digest, pixels=pixels, query=query).indices
 
     def _decode(self, clip: Clip, indices: Sequence[int], info: VideoInfo) -> np.ndarray:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +39,7 @@ class Sight:
     """A clip: the frames `inside` of a file, of which `info` tells; places count from 0 within the clip.
 
     seed: of its content. keep: gives the arrays of that name, made or remembered; of the whole file, not the stretch.
+    run: calls a pass over the file, in a process that can be killed where the file may be anybody's (`killable.call`).
     tower: features of candidate frames (indices in the file) for samplers that need them, see `vqlora.features`.
     seconds: that what was asked for took to make.
     """
@@ -48,6 +50,7 @@ class Sight:
     inside: Sequence[int]
     seed: int = 0
     keep: Callable[[str, Callable[[], Arrays]], Made] = lambda name, make: made(make)
+    run: Callable[..., Any] = lambda function, *arguments: function(*arguments)
     tower: Callable[[Sequence[int]], Made] | None = None
     seconds: float = field(default=0.0, init=False)
 
@@ -58,16 +61,20 @@ class Sight:
 
     def packets(self) -> Packets:
         """DecodeError where the container does not tell."""
-        found = self._kept("packets", lambda: vars(packets(self.path, self.file)))
+        found = self._kept("packets", lambda: vars(self.run(packets, self.path, self.file)))
         return Packets(sizes=found["sizes"][self._places], keys=found["keys"][self._places])
 
     def signals(self) -> Signals:
         """Motion, entropy and cuts of the clip's frames."""
-        return Signals(**self._kept("signals", self._signals)).inside(self.inside)
+        return Signals(**self._kept("signals", lambda: self.run(signals_through, self.path, self.file))).inside(
+            self.inside
+        )
 
     def vectors(self) -> np.ndarray:
         """Mean motion-vector length of each frame, NaN where it has none."""
-        return self._kept("vectors", lambda: {"lengths": vector_lengths(self.path, self.file)})["lengths"][self._places]
+        return self._kept("vectors", lambda: {"lengths": self.run(vector_lengths, self.path, self.file)})["lengths"][
+            self._places
+        ]
 
     def features(self, budget: int) -> Features:
         """Of candidates for `budget` frames; their indices are places in the clip. ValueError without a tower."""
@@ -90,12 +97,14 @@ class Sight:
         self.seconds += found.seconds
         return found.arrays
 
-    def _signals(self) -> Arrays:
-        try:
-            sizes = packets(self.path, self.file).sizes
-        except DecodeError:
-            sizes = None
-        return vars(signals_of(thumbnails(self.path, self.file), self.file.frames, sizes))
+
+def signals_through(path: str | Path, info: VideoInfo) -> Arrays:
+    """The arrays of a whole file's `Signals`, in one decoding pass."""
+    try:
+        sizes = packets(path, info).sizes
+    except DecodeError:
+        sizes = None
+    return vars(signals_of(thumbnails(path, info), info.frames, sizes))
 
 
 def candidates(info: VideoInfo, budget: int) -> list[int]:
