@@ -13,6 +13,7 @@ from ray import tune
 from small_study import recipe, small_study
 
 from vqlora.asked import ask_points, asked_from_json, expand
+from vqlora.devices import Devices
 from vqlora.launch import run
 from vqlora.options import Runtime, read_options
 from vqlora.recipe import Bits, Lora
@@ -186,3 +187,15 @@ def test_a_dry_run_prints_every_trial_and_takes_nothing(runs: str, capsys: pytes
     assert not Path(runs).exists()
     with pytest.raises(ValueError):
         find_study(f"{runs}/small")
+
+
+def test_a_share_of_a_gpu_is_asked_for_and_stands_in_the_record(tmp_path: Path) -> None:
+    study, runtime = small_study(), Runtime()
+    _, asked = read_options(study, ["--storage", str(tmp_path), "--gpus-per-worker", "0.1"], runtime)
+    assert asked.gpus_per_worker == 0.1
+    with pytest.raises(ValueError, match="gpus_per_worker"):
+        read_options(study, ["--storage", str(tmp_path), "--gpus-per-worker", "0"], runtime)
+    shared = Devices(per_worker={"CPU": 1.0, "GPU": 0.1}, count=10, is_gpu=True)
+    whole = Devices(per_worker={"CPU": 1.0, "GPU": 1.0}, count=1, is_gpu=True)
+    assert shared.label("packed") == "packed, 0.1 of a GPU" and whole.label("packed") == "packed"
+    assert Devices(per_worker={"CPU": 0.9}, count=2, is_gpu=False).label("isolated") == "isolated"
