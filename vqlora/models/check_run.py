@@ -84,6 +84,8 @@ class Film:
         indices = tuple(uniform([scene], self.frames.budget)[0].tolist())
         return Places(tuple(i / FPS for i in indices), indices, clip.path)
 
+    stamp = get
+
 
 def run(job: Run, *, size: Size, device: str) -> dict[str, Any]:
     """Trains and scores one run: validation CIDEr-D, and per view of the test frames CIDEr-D and content per clip.
