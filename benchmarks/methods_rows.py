@@ -78,7 +78,7 @@ class Noise(FrameStore):
     """Clips of noise, one frame a second."""
 
     def __init__(self, frames: Frames) -> None:
-        self.frames = frames
+        self.frames, self._stamps = frames, {}
 
     def get(self, clip: Clip, query: str | None = None) -> ClipFrames:
         count, size = self.frames.budget, self.frames.size
