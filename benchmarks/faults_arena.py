@@ -186,22 +186,18 @@ class Arena:
         """Waits for what was killed. An `nsenter` that was a victim leaves us its child, and until we wait for that
         one too its namespace does not end."""
         own = [*self.started, *([self._init] if self._init else [])]
+        known = {one.pid for one in own}  # Popen waits for these itself
 
         def is_over() -> bool:
+            ended = all(one.poll() is not None for one in own)
             for child in psutil.Process().children():
                 with suppress(psutil.Error, ChildProcessError):
-                    if child.pid not in {one.pid for one in own} and child.status() == psutil.STATUS_ZOMBIE:
+                    if child.pid not in known and child.status() == psutil.STATUS_ZOMBIE:
                         os.waitpid(child.pid, os.WNOHANG)
-            return all(one.poll() is not None for one in own)
+            return ended
 
         until(is_over, START_SECONDS, "what was killed does not end")
         self.started, self._init, self.address = [], None, ""
-        while True:
-            try:
-                if os.waitpid(-1, os.WNOHANG) == (0, 0):
-                    return
-            except ChildProcessError:
-                return
 
 
 def free_port() -> int:

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,7 @@ class Noise(FrameStore):
     """Clips of noise, one frame a second."""
 
     def __init__(self, frames: Frames) -> None:
-        self.frames, self._stamps = frames, {}
+        super().__init__(Path(), frames)  # a cache that nothing is read from
 
     def get(self, clip: Clip, query: str | None = None) -> ClipFrames:
         count, size = self.frames.budget, self.frames.size

@@ -189,7 +189,7 @@ def test_a_dry_run_prints_every_trial_and_takes_nothing(runs: str, capsys: pytes
         find_study(f"{runs}/small")
 
 
-def test_a_share_of_a_gpu_is_asked_for_and_stands_in_the_record(tmp_path: Path) -> None:
+def test_a_share_of_a_gpu_is_asked_for_and_stands_in_the_executors_name(tmp_path: Path) -> None:
     study, runtime = small_study(), Runtime()
     _, asked = read_options(study, ["--storage", str(tmp_path), "--gpus-per-worker", "0.1"], runtime)
     assert asked.gpus_per_worker == 0.1

@@ -10,7 +10,18 @@ import numpy as np
 import pytest
 import torch
 
-from vqlora.data.shapes import ENTROPIES, FPS, MOTIONS, PRESETS, SIDE, SPLITS, draw_scene, reserved
+from vqlora.data.shapes import (
+    ENTROPIES,
+    FIRST_TEST,
+    FPS,
+    MOTIONS,
+    PRESETS,
+    SIDE,
+    SPLITS,
+    draw_scene,
+    draw_scenes,
+    reserved,
+)  # fmt: skip
 from vqlora.data.shapes_motion import states
 from vqlora.data.shapes_render import draw, reel, subsample_chroma
 from vqlora.data.shapes_sound import RATE_HZ, pitch_hz, waveform
@@ -193,3 +204,11 @@ def test_the_written_set_has_msrvtt_s_layout_and_sizes(tmp_path: Path) -> None:
     assert len(list((tmp_path / "videos" / "all").glob("*.mp4"))) == sum(PRESETS["tiny"].values())
     with pytest.raises(ValueError, match="unknown; use one of"):
         write_shapes("huge", tmp_path)
+
+
+def test_another_attempt_sees_clips_that_no_earlier_one_was_tested_on() -> None:
+    assert FIRST_TEST["medium-2"] == PRESETS["medium"]["test"] and PRESETS["medium-2"] == PRESETS["medium"]
+    counts = {"train": 2, "test": 2}
+    first, second = draw_scenes(counts), draw_scenes(counts, first_test=2)
+    assert first["train"] == second["train"]
+    assert second["test"] == draw_scenes({"test": 4})["test"][2:]

@@ -45,6 +45,10 @@ def losses(record: Record) -> list[tuple[int, float]]:
     return [(row["step"], row["loss"]) for row in record.curve if "loss" in row]
 
 
+def has_a_checkpoint(runs: str) -> bool:
+    return any(path.stat().st_size for path in Path(runs).rglob("state-*.bin"))
+
+
 @contextmanager
 def killing(title: str, *, when: Callable[[], bool], times: int = 1) -> Iterator[list[int]]:
     """Kills `times` processes of this test run whose title contains `title`, each once `when` holds."""
@@ -159,10 +163,7 @@ def test_a_fresh_launch_runs_again_and_keeps_what_was(runs: str) -> None:
 def test_a_killed_worker_costs_nothing_that_was_finished_and_the_curve_goes_on(packed: str, runs: str) -> None:
     study = small_study(steps=8)
 
-    def has_a_checkpoint() -> bool:
-        return any(path.stat().st_size for path in Path(runs).rglob("state-*.bin"))
-
-    with killing("RayTrainWorker", when=has_a_checkpoint) as killed:
+    with killing("RayTrainWorker", when=lambda: has_a_checkpoint(runs)) as killed:
         assert run(study, ["--storage", runs], PACKED) == 0
     assert len(killed) == 1
     found = records(runs)
@@ -280,10 +281,7 @@ def test_a_study_that_gets_no_device_ends_with_a_clear_error_within_its_bound(
 def test_a_killed_queue_fails_no_trial_and_the_next_launch_goes_on(packed: str, runs: str) -> None:
     study = small_study(steps=8)
 
-    def has_a_checkpoint() -> bool:
-        return any(path.stat().st_size for path in Path(runs).rglob("state-*.bin"))
-
-    with killing("ray::Board", when=has_a_checkpoint) as killed:
+    with killing("ray::Board", when=lambda: has_a_checkpoint(runs)) as killed:
         assert run(study, ["--storage", runs], PACKED) == 1
     assert len(killed) == 1
     assert not list(Path(runs).rglob("attempt-*/record.json")), "a trial was called failed and would start anew"

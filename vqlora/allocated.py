@@ -6,6 +6,11 @@ import json
 from pathlib import Path
 
 
+def plan_of(folder: Path, base: str) -> Path:
+    """The allocation.json of a base in a folder that keeps one each, named as the base without its place."""
+    return folder / f"{Path(base).name.replace(':', '-')}.json"
+
+
 def groups_of(file: str | Path, rule: str) -> dict[str, int]:
     """{group: rank} of one rule, groups of rank 0 left out. ValueError for a missing file or an unknown rule."""
     path = Path(file)

@@ -136,7 +136,7 @@ def _row(
     content: dict[str, float] | None,
     own: dict[str, float],
 ) -> dict[str, Any]:
-    frames = inputs.frames(example)
+    frames = inputs.stamp(example)
     return {
         "split": split,
         "id": example.id,

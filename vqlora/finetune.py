@@ -287,7 +287,7 @@ class Trial:
             data_digest=self.data.digest,
             clips_digest=self.data.clips_digest,
             base_digest=self.adapted.loaded.digest,
-            decoder=self.inputs.frames(self.data.splits["val"][0]).decoder,
+            decoder=self.inputs.stamp(self.data.splits["val"][0]).decoder,
         )
 
     def _cost(self, state: bytes | None, *, measure: bool) -> Cost:

@@ -64,7 +64,7 @@ class Inputs:
 
     def times(self, example: Example) -> tuple[float, ...]:
         """Seconds at which the frames that the model sees are shown; of merged ones the mean."""
-        times = self._stamp(example).times_seconds
+        times = self.stamp(example).times_seconds
         slots = self._slots(example)
         return times if slots is None else tuple(float(np.mean([times[place] for place in slot])) for slot in slots)
 
@@ -72,7 +72,8 @@ class Inputs:
         """The example's decoded frames. ValueError unless it has exactly one clip."""
         return self.store.get(_only_clip(example), example.question)
 
-    def _stamp(self, example: Example) -> Stamp:
+    def stamp(self, example: Example) -> Stamp:
+        """What is known of these, without reading them again."""
         return self.store.stamp(_only_clip(example), example.question)
 
     def _slots(self, example: Example) -> list[range] | None:
@@ -80,7 +81,7 @@ class Inputs:
         slots = getattr(self.adapted.method, "memory", None)
         if slots is None:
             return None
-        key = self._stamp(example).digest, slots
+        key = self.stamp(example).digest, slots
         if key not in self.merged:
             self.merged[key] = neighbours(self._state(example, fresh=False), slots)
         return self.merged[key]
@@ -101,7 +102,7 @@ class Inputs:
             scores = {
                 name: np.array([own[slot.start : slot.stop].mean() for slot in slots]) for name, own in scores.items()
             }
-        return Shown(scores=scores, number=int(self._stamp(example).digest[:8], 16))
+        return Shown(scores=scores, number=int(self.stamp(example).digest[:8], 16))
 
     def _moved(self, states: Sequence[Tensor]) -> list[Tensor]:
         """The same on the device; those on the host in one copy, as a GPU waits for each."""
@@ -114,7 +115,7 @@ class Inputs:
 
     def _state(self, example: Example, fresh: bool) -> Tensor:
         """On the host where memory has it, on the device where it was computed now."""
-        digest = self._stamp(example).digest
+        digest = self.stamp(example).digest
         kept = None if fresh else self.memory.get(digest)
         if kept is not None:
             return kept

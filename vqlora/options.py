@@ -154,7 +154,13 @@ def _parser(study: Study, runtime: Runtime) -> argparse.ArgumentParser:
     )
     add("--executor", choices=get_args(Executor), default=runtime.executor, help="how trials run (%(default)s)")
     add("--workers", type=int, default=runtime.workers, metavar="N", help="Ray Train workers of a trial (%(default)s)")
-    add("--gpus-per-worker", type=float, default=runtime.gpus_per_worker, metavar="G", help="0.1: ten on one (1)")
+    add(
+        "--gpus-per-worker",
+        type=float,
+        default=runtime.gpus_per_worker,
+        metavar="G",
+        help="0.1: ten share one (1)",
+    )
     add("--keep", choices=get_args(Keep), default=runtime.keep, help="whose adapters stay (%(default)s)")
     add("--memory-cap-gib", type=float, metavar="G", help="of GPU memory for a trial, as on a smaller card (none)")
     add("--only", action="append", default=[], metavar="AXIS=V,V", help="of the listed points those with these values")

@@ -85,7 +85,7 @@ def evaluate_retrieval(inputs: Inputs, examples: Sequence[Example], *, split: st
 
 
 def _row(inputs: Inputs, example: Example, split: str, text_ranks: list[int], clip_rank: int) -> dict[str, Any]:
-    frames = inputs.frames(example)
+    frames = inputs.stamp(example)
     hits = {f"t2v_r{k}": 100.0 * sum(rank <= k for rank in text_ranks) / len(text_ranks) for k in (1, 5, 10)}
     return {
         "split": split,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from vqlora.models.tokenizer import build_tokenizer
 from vqlora.recipe import Bits, Frames, FullFineTune, Lora, Method, Schedule, ZeroShot
 from vqlora.states import StateMemory
 from vqlora.training import Trainer
+from vqlora.video.frames import Stamp
 
 ROLES = ("text", "cross_modal")
 VIEWS = ("true", "blank", "other", "shuffled")  # the clip's frames, black ones, another clip's, its own in disorder
@@ -64,27 +65,18 @@ class Size:
     test: int = 512
 
 
-class Places(NamedTuple):
-    """What `Inputs` asks of a clip besides its vision states."""
-
-    times_seconds: tuple[float, ...]
-    indices: tuple[int, ...]
-    digest: str
-
-
 @dataclass(frozen=True)
 class Film:
     """Stands where a trial has its FrameStore: frames are drawn on the device, so only their places are here."""
 
     frames: Frames
 
-    def get(self, clip: Clip, query: str | None = None) -> Places:
+    def stamp(self, clip: Clip, query: str | None = None) -> Stamp:
         _, split, index = clip.path.split("/")
         scene = draw_scene(split, int(index))
         indices = tuple(uniform([scene], self.frames.budget)[0].tolist())
-        return Places(tuple(i / FPS for i in indices), indices, clip.path)
-
-    stamp = get
+        times = tuple(index / FPS for index in indices)
+        return Stamp(times_seconds=times, indices=indices, decoder="drawn", digest=clip.path)
 
 
 def run(job: Run, *, size: Size, device: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import random
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +34,12 @@ FORMAT = 1  # of the entries; a change of it leaves old ones unread
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipFrames:
-    """Frames uint8 [n, size, size, 3], times in seconds from the clip's start [n], indices in the file [n], decoder.
+class Stamp:
+    """What is known of a clip's frames: times in seconds from the clip's start [n], indices in the file [n], decoder.
 
     digest: of the file's content, the indices, the size and the decoders' versions.
     """
 
-    frames: np.ndarray
     times_seconds: tuple[float, ...]
     indices: tuple[int, ...]
     decoder: str
@@ -48,11 +47,10 @@ class ClipFrames:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stamp:
-    """What a clip's frames are known by, without their pixels: see `ClipFrames`."""
+class ClipFrames(Stamp):
+    """The frames themselves, uint8 [n, size, size, 3]."""
 
-    times_seconds: tuple[float, ...]
-    digest: str
+    frames: np.ndarray
 
 
 class FrameStore:
@@ -78,7 +76,7 @@ class FrameStore:
         """As `get`, from memory once the clip was read: a step asks for those of its whole batch."""
         if (clip, query) not in self._stamps:
             found = self.get(clip, query)
-            self._stamps[clip, query] = Stamp(times_seconds=found.times_seconds, digest=found.digest)
+            self._stamps[clip, query] = Stamp(**{one.name: getattr(found, one.name) for one in fields(Stamp)})
         return self._stamps[clip, query]
 
     def at(self, clip: Clip, indices: Sequence[int]) -> ClipFrames:
@@ -158,7 +156,7 @@ def readable(store: FrameStore, examples: Sequence[Example], *, max_skipped_shar
     read in an order of this process's own, so that workers that start together leave each other's clips alone.
     """
     distinct = {example.id: example for example in examples}
-    names = random.Random(os.urandom(8)).sample(list(distinct), len(distinct))
+    names = random.Random().sample(list(distinct), len(distinct))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         reasons = dict(zip(names, pool.map(lambda name: _reason(store, distinct[name]), names), strict=True))
     skipped = tuple({"id": name, "reason": reason} for name in distinct if (reason := reasons[name]) is not None)

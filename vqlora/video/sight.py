@@ -66,15 +66,13 @@ class Sight:
 
     def signals(self) -> Signals:
         """Motion, entropy and cuts of the clip's frames."""
-        return Signals(**self._kept("signals", lambda: self.run(signals_through, self.path, self.file))).inside(
-            self.inside
-        )
+        found = self._kept("signals", lambda: self.run(signals_through, self.path, self.file))
+        return Signals(**found).inside(self.inside)
 
     def vectors(self) -> np.ndarray:
         """Mean motion-vector length of each frame, NaN where it has none."""
-        return self._kept("vectors", lambda: {"lengths": self.run(vector_lengths, self.path, self.file)})["lengths"][
-            self._places
-        ]
+        found = self._kept("vectors", lambda: {"lengths": self.run(vector_lengths, self.path, self.file)})
+        return found["lengths"][self._places]
 
     def features(self, budget: int) -> Features:
         """Of candidates for `budget` frames; their indices are places in the clip. ValueError without a tower."""
