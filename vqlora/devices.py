@@ -21,7 +21,7 @@ DRIVER_SHARE = 0.01  # of a CPU: drivers must not hold what their workers wait f
 SAFE_NODE = "study_driver"  # a custom resource of nodes that stay: see cluster.yaml
 CONTROLLER_RETRIES = 2  # of a Train run whose workers could not be started; Ray's default is without end
 BOOTSTRAP = "~/ray_bootstrap_config.yaml"
-WORKER_CPU = 0.9  # leaves room for the drivers' shares beside one worker per core
+WORKER_CPU = 0.9  # leaves room for the drivers' shares where every core has a worker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ def find_devices(runtime: Runtime) -> Devices:
     """
     total, offered = ray.cluster_resources(), _offered()
     gpus = runtime.gpus_per_worker if runtime.gpus_per_worker is not None else float(offered.get("GPU", 0) > 0)
-    cpus = runtime.cpus_per_worker if runtime.cpus_per_worker is not None else (1.0 if gpus else WORKER_CPU)
+    cpus = runtime.cpus_per_worker if runtime.cpus_per_worker is not None else WORKER_CPU
     per_worker = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
 
     def fitting(resources: Mapping[str, float]) -> int:

@@ -24,8 +24,8 @@ class Runtime:
     needs several workers. together: the most trials that share every step on a warm worker; with 1 they take turns,
     and each gives what it gives alone to the bit; None = turns on a CPU, on a GPU as many as a probe says fit.
     concurrency: trials at once; None = as many as there are devices. workers: Ray Train workers of one isolated trial.
-    cpus_per_worker, gpus_per_worker: None = one GPU where the cluster has any, and one CPU; workers of a share of a GPU
-    disturb each other's times, so the share stands in the record's executor. start_limit_seconds: a study whose
+    cpus_per_worker, gpus_per_worker: None = one GPU where the cluster has any, and most of a CPU; workers of a share of
+    a GPU disturb each other's times, so the share stands in the record's executor. start_limit_seconds: a study whose
     workers don't start within it ends with an error. keep: whose adapters stay in the storage.
     dry_run: print what the study would take on this device ('auto': this machine's) and run nothing.
     memory_cap_gib: of a worker's GPU memory, past which a trial is out of memory, as on a smaller card; it stands in
