@@ -20,7 +20,7 @@ from vqlora.study import Objective, Study
 
 PLANS = Path(__file__).parent / "allocations"  # one file a base, made by `vqlora allocate`, with the base's digest
 SKETCH_RATE = 4e-3  # best on validation in kind_rates
-RATE = {"share 0.5": 2e-3, "share 0.75": 2e-3, "share 1": 2e-3}  # as above; 0.75 takes that of 0.5
+RATE = {"share 0.5": 2e-3, "share 0.75": 2e-3, "share 1": 8e-3}  # as above; 0.75 takes that of 0.5
 RULES = [
     "uniform", "sketch", "entropy 0.5", "entropy 1", "eva", "random",
     "share 0", "share 0.1", "share 0.25", "share 0.5", "share 0.75", "share 1",

@@ -19,7 +19,7 @@ from vqlora.study import Objective, Study
 
 RANK = {"text": 8, "cross_modal": 8}
 OPEN: dict[str, Any] = {"control": "constant", "budget": 1.0, "text": 1.0}  # all of the rank: plain LoRA
-CONSTANT = 0.5  # the budget; in a headline run the mean active share that temporal trials have on validation
+CONSTANT = 0.50  # the mean active share that temporal trials have on validation in kind_rates
 RATE = {"gate": 4e-3, "plain": 4e-3, "mixer": 4e-3, "temporal": 4e-3}  # best on validation in kind_rates
 KINDS: dict[str, Method] = {
     "temporal": TemporalLora(rank=RANK),
